@@ -1,0 +1,36 @@
+"""One immutable model file, in one of the forms that steps take and give."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMS = ("keras", "keras-qat", "tflite", "edgetpu", "c")
+"""The forms that a step may take and give; ``keras`` is always a tf_keras model."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file on disk.
+
+    Attributes:
+        path: where the file is.
+        form: one of `FORMS`.
+        sha256: of the file's bytes.
+        properties: structure that later steps must keep, such as ``sparse`` or ``clustered``.
+    """
+
+    path: Path
+    form: str
+    sha256: str
+    properties: frozenset[str] = frozenset()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes as hex digits; the file is streamed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The places that data comes from, a file each."""

@@ -1,0 +1,126 @@
+"""The only door to TensorFlow: imports it late, quiets it, and keeps tf_keras models in files."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgepack.errors import MissingExtraError, ModelError
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "ABSL_MIN_LOG_LEVEL": "3"}
+"""Set before TensorFlow loads; oneDNN is off because its results depend on the number of threads."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow what C++ writes to file descriptor 2; it is shown after all where the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as talk:
+        os.dup2(talk.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            talk.seek(0)
+            os.write(kept, talk.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _door(package: str) -> ModuleType:
+    if package in sys.modules:
+        return sys.modules[package]
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        with quiet():
+            module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or package, "build") from error
+    logging.getLogger(package).setLevel(logging.ERROR)
+    return module
+
+
+def tensorflow() -> Any:
+    """The module tensorflow."""
+    return _door("tensorflow")
+
+
+def tf_keras() -> Any:
+    """The module tf_keras, which is Keras 2."""
+    tensorflow()
+    return _door("tf_keras")
+
+
+def keras3() -> Any:
+    """The module keras, which is Keras 3, on its TensorFlow back end."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    tensorflow()
+    return _door("keras")
+
+
+def tfmot() -> Any:
+    """The module tensorflow_model_optimization."""
+    tf_keras()
+    return _door("tensorflow_model_optimization")
+
+
+def start(seed: int) -> None:
+    """Forget all graphs and names, and make what follows repeat to the last bit."""
+    tf_keras().backend.clear_session()
+    tf_keras().utils.set_random_seed(seed)
+    tensorflow().config.experimental.enable_op_determinism()
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a tf_keras model as one ``.npz``: its configuration as JSON, its weights in order.
+
+    The bytes depend on the model alone, which a ``.keras`` archive with its dates does not give.
+    """
+    import numpy as np
+
+    config = np.frombuffer(json.dumps(model_config(model)).encode(), np.uint8)
+    weights = {f"w{i:04d}": w for i, w in enumerate(model.get_weights())}
+    with path.open("wb") as file:
+        np.savez(file, config=config, **weights)
+
+
+def model_config(model: Any) -> dict[str, Any]:
+    """Class and configuration of a tf_keras model, as plain data."""
+    config: dict[str, Any] = json.loads(model.to_json())
+    return config
+
+
+def read(path: Path, custom: Mapping[str, Any] | None = None) -> Any:
+    """Read what `save` wrote.
+
+    Args:
+        path: the file.
+        custom: classes and functions by name that are not part of tf_keras.
+
+    Raises:
+        ModelError: if the file is not whole.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            config = bytes(file["config"]).decode()
+            weights = [file[name] for name in sorted(file.files) if name != "config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a stored model: {error}") from error
+    with tfmot().quantization.keras.quantize_scope(dict(custom or {})):
+        model = tf_keras().models.model_from_json(config)
+    model.set_weights(weights)
+    return model

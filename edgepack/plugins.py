@@ -1,0 +1,48 @@
+"""The folder is the registry: a plug-in is a file, listed by its name, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgepack.errors import EdgepackError, InputError
+
+PACKAGE = Path(__file__).parent
+
+
+def names(kind: str) -> list[str]:
+    """The plug-ins of one kind (``steps``, ``datasets``, ...) by file name, sorted."""
+    folder = PACKAGE / kind
+    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+def load(kind: str, name: str, error: type[EdgepackError] = InputError) -> ModuleType:
+    """Import one plug-in; an unknown name raises ``error`` with the nearest one as its hint."""
+    known = names(kind)
+    if name not in known:
+        thing = kind.removesuffix("s")
+        raise error(f"there is no {thing} {name!r}", suggest(name, known))
+    return importlib.import_module(f"edgepack.{kind}.{name}")
+
+
+def class_of(module: ModuleType) -> type[Any]:
+    """The class of a plug-in whose file name is its name: ``c_array.py`` holds ``CArray``."""
+    stem = module.__name__.rsplit(".", 1)[-1]
+    found: type[Any] = getattr(module, "".join(part.capitalize() for part in stem.split("_")))
+    return found
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """A hint for a misspelt word: the nearest known one, or all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+
+
+def data_folder(kind: str) -> Path:
+    """Where ``targets`` or ``recipes`` lie: inside an installed wheel, else in the checkout."""
+    inside = PACKAGE / kind
+    return inside if inside.is_dir() else PACKAGE.parent / kind

@@ -1,0 +1,1 @@
+"""The ways to show results, a file each."""

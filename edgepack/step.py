@@ -1,0 +1,109 @@
+"""The contract of a step: one technique that turns a model into another, and says what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgepack.progress import Reporter, silent
+
+if TYPE_CHECKING:
+    from edgepack.dataset import Dataset
+    from edgepack.target import Target
+
+NEEDS = ("training", "labels", "calibration", "teacher")
+"""What a step may need of the data; `Recipe.check` refuses a recipe whose needs are not met."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a step is handed besides the model.
+
+    Attributes:
+        target: the board that the model is for.
+        dataset: the data, or None where there is none.
+        seed: of everything random.
+        properties: structure that is present in the model and must be kept.
+        checkpoints: a folder of this step's own, which outlives a killed run; None: keep none.
+        report: where progress goes.
+    """
+
+    target: Target
+    dataset: Dataset | None = None
+    seed: int = 0
+    properties: frozenset[str] = frozenset()
+    checkpoints: Path | None = None
+    report: Reporter = silent
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A user's setting of a step, as a dataclass field; its type is the default's type.
+
+    Args:
+        default: the value without the user's word; bool, int, float, str or a tuple of str.
+        help: one phrase for ``edgepack steps NAME``.
+        unit: of the value, such as ``epochs`` or ``fraction``.
+        low: the smallest value allowed.
+        high: the largest value allowed.
+        choices: the words allowed.
+    """
+    facts = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One technique: its fields are the user's settings, its class variables the constraints.
+
+    Attributes:
+        takes: the forms that it accepts.
+        gives: the form that it returns.
+        adds: properties that it gives to a model.
+        breaks: properties that a model must not have, because the step would lose them.
+        extras: the extras of the package that must be installed.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[str] = ""
+    adds: ClassVar[frozenset[str]] = frozenset()
+    breaks: ClassVar[frozenset[str]] = frozenset()
+    extras: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def step_name(cls) -> str:
+        """The word for this step in recipes and on the command line: its file's name."""
+        return cls.__module__.rsplit(".", 1)[-1]
+
+    @classmethod
+    def settings(cls) -> Iterator[Field[Any]]:
+        """The fields that a recipe may set."""
+        return (f for f in fields(cls) if f.metadata and f.default is not MISSING)
+
+    def needs(self) -> frozenset[str]:
+        """What of `NEEDS` these settings ask for."""
+        return frozenset()
+
+    def check(self) -> None:
+        """Refuse settings that contradict one another with a RecipeError; imports nothing heavy."""
+
+    def apply(self, model: Any, given: Given) -> Any:
+        """Return a new model; pure: no printing, no files but the checkpoints.
+
+        Args:
+            model: a tf_keras model for the Keras forms, bytes for the others.
+            given: data, seed, target and where to report progress.
+
+        Raises:
+            StepError: if the technique fails on this model.
+        """
+        raise NotImplementedError
