@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from edgepack.artifact import FORMS
 from edgepack.errors import TargetError
 from edgepack.plugins import data_folder, suggest
 
@@ -19,14 +20,15 @@ class Target:
     Attributes:
         id: the file's name, and the word on the command line.
         name: what its maker calls it.
-        architecture: of the user land as pip names it: aarch64, armv7l, x86_64, armv7e-m, ...
-        cpu: the core's name.
-        cores: how many of them.
-        ram_kib: memory that programs can have; 0 where it depends on the machine.
+        architecture: of the user land as pip names it: aarch64, armv7l, x86_64, armv7e-m, ...;
+            any where it depends on the machine.
+        cpu: the core's name; any where it depends on the machine.
+        cores: how many of them; 0 where it depends on the machine.
+        ram_kib: memory of the board, of the smallest one sold; 0 where it depends on the machine.
         forms: the forms that it can run, such as tflite.
         recipe: what ``edgepack build`` uses where no recipe is named.
-        runtimes: the runtimes that it has, the default first.
-        runtime_version: of the default runtime.
+        runtimes: the runtimes that it can have, the default first.
+        runtime_version: of the default runtime, as its package counts.
         flash_kib: for programs and models; 0 where there is a file system.
         sources: where each fact was read, by its key.
     """
@@ -55,7 +57,7 @@ def target_names() -> list[str]:
 
 
 def read_target(name: str) -> Target:
-    """Read a target by its name, or a user's own file by its path.
+    """Read a target by its name, or a user's own file by its path, which ends in ``.toml``.
 
     Raises:
         TargetError: if it is unknown, unreadable, or has a wrong, unknown or missing key.
@@ -67,27 +69,68 @@ def read_target(name: str) -> Target:
         path = data_folder("targets") / f"{name}.toml"
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TargetError(f"the target {path} cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetError(
+            f"the target {path} cannot be read: {error}",
+            "give the path of a .toml file, or a name that 'edgepack targets' lists",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(
+            f"the target {path} is not TOML: {error}",
+            "write one fact a line, such as cores = 4; texts stand in quotes",
+        ) from error
     return make_target(path.stem, facts)
 
 
 def make_target(id: str, facts: dict[str, Any]) -> Target:
-    """Check a target's keys and types and make it."""
+    """Check a target's keys, types and values and make it.
+
+    Raises:
+        TargetError: if a key is unknown or missing, or a value is of no use.
+    """
     known = {f.name: f for f in fields(Target) if f.name != "id"}
     for key, value in facts.items():
         if key not in known:
             raise TargetError(f"target {id}: unknown key {key!r}", suggest(key, list(known)))
-        check_type(id, key, value, str(known[key].type))
+        _check_type(id, key, value, str(known[key].type))
     required = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
     if missing := sorted(required - facts.keys()):
-        raise TargetError(f"target {id}: missing {', '.join(missing)}")
-    return Target(id=id, **{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
+        raise TargetError(
+            f"target {id}: missing {', '.join(missing)}", "a target states each of these facts"
+        )
+    values: dict[str, Any] = {k: tuple(v) if type(v) is list else v for k, v in facts.items()}
+    target = Target(id=id, **values)
+    _check_values(target)
+    return target
 
 
-def check_type(id: str, key: str, value: object, wanted: str) -> None:
-    """Refuse a value that is not of the field's type."""
-    kinds = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, str]": dict}
-    parts = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
-    if type(value) is not kinds[wanted] or any(not isinstance(part, str) for part in parts):
-        raise TargetError(f"target {id}: {key} is {value!r}, which is no {wanted}")
+_KINDS: dict[str, tuple[type, str]] = {
+    "str": (str, "text"),
+    "int": (int, "a whole number"),
+    "tuple[str, ...]": (list, "a list of texts"),
+    "Mapping[str, str]": (dict, "a table of texts"),
+}
+"""For each type of a field the type that TOML gives, and what to call it."""
+
+
+def _check_type(id: str, key: str, value: object, wanted: str) -> None:
+    kind, words = _KINDS[wanted]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if type(value) is not kind or not all(isinstance(part, str) for part in parts):
+        raise TargetError(f"target {id}: {key} is {value!r}", f"{key} must be {words}")
+
+
+def _check_values(target: Target) -> None:
+    for form in target.forms:
+        if form not in FORMS:
+            raise TargetError(f"target {target.id}: unknown form {form!r}", suggest(form, [*FORMS]))
+    for key in ("forms", "runtimes"):
+        if not getattr(target, key):
+            raise TargetError(f"target {target.id}: {key} is empty", f"name at least one of {key}")
+    for key in ("cores", "ram_kib", "flash_kib"):
+        if (value := getattr(target, key)) < 0:
+            raise TargetError(f"target {target.id}: {key} is {value}", f"{key} must be 0 or more")
+    facts = [f.name for f in fields(Target)]
+    for key in target.sources:
+        if key not in facts:
+            raise TargetError(f"target {target.id}: sources has {key!r}", suggest(key, facts))
