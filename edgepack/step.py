@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from edgepack.dataset import Dataset
     from edgepack.target import Target
 
-NEEDS = ("training", "labels", "calibration", "teacher")
-"""What a step may need of the data; `Recipe.check` refuses a recipe whose needs are not met."""
+NEEDS = ("training", "labels", "calibration", "teacher", "target")
+"""What a step may need besides the model; `Recipe.check` refuses a recipe whose needs are not met.
+
+A step that needs the ``target`` is redone for each one; all others are shared between targets.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What a model is made of, measured after every step: parameters, MACs, zeros, unique values."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from edgepack import properties
+from edgepack.properties import WeightStructure
+
+
+def audit(form: str, model: Any) -> dict[str, Any]:
+    """Measure a model as plain data.
+
+    Args:
+        form: one of `edgepack.artifact.FORMS`.
+        model: a tf_keras model for the Keras forms, a flatbuffer's bytes for ``tflite``.
+
+    Returns:
+        ``parameters``, ``macs``, ``zeros`` (the fraction over all weights), ``unique_values`` (the
+        largest count in a tensor and in a channel) and ``weights``, a list of `WeightStructure`.
+    """
+    measured, parameters, macs = _measure_tflite(model) if form == "tflite" else _measure(model)
+    total = sum(w.size for w in measured)
+    return {
+        "parameters": parameters,
+        "macs": macs,
+        "zeros": sum(w.zeros * w.size for w in measured) / total if total else 0.0,
+        "unique_in_tensor": max((w.unique_in_tensor for w in measured), default=0),
+        "unique_in_channel": max((w.unique_in_channel for w in measured), default=0),
+        "weights": [asdict(w) for w in measured],
+    }
+
+
+def structures(facts: dict[str, Any]) -> tuple[WeightStructure, ...]:
+    """The `WeightStructure` values of what `audit` returned."""
+    return tuple(WeightStructure(**row) for row in facts["weights"])
+
+
+def _measure(model: Any) -> tuple[tuple[WeightStructure, ...], int, int]:
+    weights = properties.keras_weights(model)
+    return properties.measure(weights), properties.parameters(model), properties.macs(model)
+
+
+def _measure_tflite(model: bytes) -> tuple[tuple[WeightStructure, ...], int, int]:
+    from edgepack import flatbuffer
+
+    graph = flatbuffer.read_graph(model)
+    weights = flatbuffer.weights(graph)
+    macs = int(np.sum(flatbuffer.macs(graph)))
+    return properties.measure(weights), flatbuffer.parameters(graph), macs
+
+
+def file_facts(data: bytes) -> dict[str, int]:
+    """Size of a model file as it lies on a disk, and packed for transfer."""
+    return {"size_bytes": len(data), "zlib_bytes": len(zlib.compress(data, 9))}

@@ -1,0 +1,162 @@
+"""What a build leaves: a folder with the model, golden vectors and a manifest, written last and atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepack.artifact import sha256_of
+from edgepack.errors import GateError, InputError
+
+SCHEMA = 1
+"""Version of the manifest; it grows whenever a reader would have to change."""
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished build on disk.
+
+    Attributes:
+        path: the folder.
+        manifest: what `docs/bundle.md` describes.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The model file."""
+        return self.path / self.manifest["model"]["path"]
+
+
+def render(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest's one and only bytes, its own digest included."""
+    body = {name: value for name, value in manifest.items() if name != "digest"}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**body, "digest": digest}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def write_bundle(
+    folder: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]
+) -> Bundle:
+    """Write all files beside, the manifest last, and put the whole in place by renaming.
+
+    Args:
+        folder: the bundle's place; an earlier bundle there is replaced.
+        files: contents, or files to copy, by name.
+        manifest: without ``files``, which are added here with size and sha256.
+
+    Raises:
+        InputError: if the folder holds something else, is read-only, or the disk is full.
+    """
+    if folder.exists() and not _replaceable(folder):
+        raise InputError(f"{folder} exists and is no bundle", "name another folder with --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as beside:
+            fresh = Path(beside) / "new"
+            fresh.mkdir()
+            written = _fill(fresh, files, manifest)
+            if folder.exists():
+                folder.rename(Path(beside) / "old")
+            fresh.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"the bundle cannot be written to {folder}: {error.strerror}",
+            "make room or name another folder with --out; finished steps are kept in the cache",
+        ) from error
+    return Bundle(folder, written)
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
+
+
+def _fill(
+    folder: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    for name, content in files.items():
+        if isinstance(content, Path):
+            shutil.copyfile(content, folder / name)
+        else:
+            (folder / name).write_bytes(content)
+    listed = {
+        name: {"sha256": sha256_of(folder / name), "size_bytes": (folder / name).stat().st_size}
+        for name in sorted(files)
+    }
+    text = render({**manifest, "files": listed})
+    (folder / MANIFEST).write_bytes(text)
+    for path in folder.iterdir():
+        _sync(path)
+    whole: dict[str, Any] = json.loads(text)
+    return whole
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest.
+
+    Raises:
+        InputError: if the folder is no bundle, or one of a newer schema.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        schema = manifest["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} is no bundle: {MANIFEST} is missing or unreadable",
+            "make one with: edgepack build MODEL --target T",
+        ) from error
+    if schema != SCHEMA:
+        raise InputError(
+            f"{folder} has a manifest of schema {schema}, this edgepack reads {SCHEMA}",
+            "update edgepack",
+        )
+    return Bundle(folder, manifest)
+
+
+def verify(folder: Path) -> Bundle:
+    """Check every byte of a bundle against its manifest, and the manifest against its digest.
+
+    Raises:
+        GateError: naming each file that is changed, missing or was not there before.
+        InputError: if the folder is no bundle.
+    """
+    found = read_bundle(folder)
+    listed: dict[str, Any] = found.manifest.get("files", {})
+    wrong = []
+    if (folder / MANIFEST).read_bytes() != render(found.manifest):
+        wrong.append(f"{MANIFEST} is changed")
+    for name in sorted(listed):
+        state = _state(folder / Path(name).name, listed[name])
+        wrong += [f"{name} is {state}"] if state else []
+    known = {MANIFEST, *listed}
+    wrong += [f"{p.name} was added" for p in sorted(folder.iterdir()) if p.name not in known]
+    if wrong:
+        raise GateError(f"{folder} is not what was built: {'; '.join(wrong)}", "build it again")
+    return found
+
+
+def _state(path: Path, wanted: Mapping[str, Any]) -> str:
+    if not path.is_file():
+        return "missing"
+    return "" if sha256_of(path) == wanted.get("sha256") else "changed"

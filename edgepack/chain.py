@@ -1,0 +1,184 @@
+"""Runs steps one after another through the store, and measures what each one leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgepack import audit, keras, linter, properties, training
+from edgepack.artifact import Artifact
+from edgepack.dataset import Dataset
+from edgepack.errors import EdgepackError, StepError
+from edgepack.progress import Progress, Reporter
+from edgepack.step import Given, Step
+from edgepack.store import Result, Store, key_of, source_digest, versions
+from edgepack.target import Target
+
+FILES = {"keras": "model.npz", "keras-qat": "model.npz", "tflite": "model.tflite"}
+"""The file that holds each form inside a result."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model between two steps.
+
+    Attributes:
+        artifact: its file in the store.
+        facts: what was measured: seconds, structure, findings.
+        cached: whether it was in the store already.
+        model: the model itself where it is still in memory; a step may consume it.
+    """
+
+    artifact: Artifact
+    facts: Mapping[str, Any]
+    cached: bool
+    model: Any = None
+
+    def read(self) -> bytes:
+        """The file's bytes."""
+        return self.artifact.path.read_bytes()
+
+
+def stage_of(result: Result, form: str, properties: frozenset[str], model: Any = None) -> Stage:
+    """The stage that a stored result stands for."""
+    name = FILES[form]
+    artifact = Artifact(result.folder / name, form, result.files[name], properties)
+    return Stage(artifact, result.facts, result.cached, model)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What all steps of a build share.
+
+    Attributes:
+        store: where results are kept.
+        target: what the model is for.
+        seed: of everything random.
+        fingerprint: of the data; empty where there is none.
+        load_data: gives the data set, or None; called only when a step must run.
+        load_custom: gives the user's own classes by name; called only when a model is read.
+        report: where progress goes.
+    """
+
+    store: Store
+    target: Target
+    seed: int
+    fingerprint: str
+    load_data: Callable[[], Dataset | None]
+    load_custom: Callable[[], Mapping[str, Any]] = field(default=dict)
+    report: Reporter = field(default=lambda progress: None)
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The data set, loaded at the first need."""
+        return self.load_data()
+
+    def key(self, step: Step, parent: Artifact) -> str:
+        """The key of a step's result: everything that it depends on."""
+        needs = step.needs()
+        return key_of(
+            step=step.step_name(),
+            settings=asdict(step),
+            source=source_digest(type(step).__module__),
+            chain=source_digest("edgepack.audit"),
+            parent=parent.sha256,
+            properties=sorted(parent.properties),
+            data=self.fingerprint if needs - {"target"} else "",
+            target=asdict(self.target) if "target" in needs else "",
+            seed=self.seed,
+            versions=versions(),
+        )
+
+    def find(self, step: Step, parent: Artifact) -> Stage | None:
+        """The stage after a step, if it is in the store."""
+        result = self.store.get(self.key(step, parent))
+        return stage_of(result, step.gives, parent.properties | step.adds) if result else None
+
+    def run(self, step: Step, parent: Stage) -> Stage:
+        """The stage after a step: from the store, or made now.
+
+        Raises:
+            StepError: if the step fails, or silently loses structure that was there.
+        """
+        if found := self.find(step, parent.artifact):
+            return found
+        key = self.key(step, parent.artifact)
+        waiting = Progress(step.step_name(), 0, 0, "waits for another build of the same")
+        with self.store.lock(key, lambda: self.report(waiting)):
+            return self.find(step, parent.artifact) or self._make(key, step, parent)
+
+    def _make(self, key: str, step: Step, parent: Stage) -> Stage:
+        started = time.perf_counter()
+        keras.start(self.seed)
+        model = parent.model if parent.model is not None else self.load(parent)
+        before = audit.audit(parent.artifact.form, model)
+        facts = self._facts(step, model)
+        with self.store.checkpoints(key) as folder:
+            made = _apply(step, model, self._given(parent, folder))
+            after = audit.audit(step.gives, made)
+            _refuse_losses(step, parent.artifact.properties, before, after)
+            facts |= {"structure": after, "seconds": time.perf_counter() - started}
+            result = self.store.put(key, {FILES[step.gives]: contents(step.gives, made)}, facts)
+        return stage_of(result, step.gives, parent.artifact.properties | step.adds, made)
+
+    def _given(self, parent: Stage, checkpoints: Path) -> Given:
+        return Given(
+            target=self.target,
+            dataset=self.dataset,
+            seed=self.seed,
+            properties=parent.artifact.properties,
+            checkpoints=checkpoints,
+            report=self.report,
+        )
+
+    def _facts(self, step: Step, model: Any) -> dict[str, Any]:
+        """What the step's data looks like to the model: the loss, and what the linter finds."""
+        facts: dict[str, Any] = {"findings": [], "loss": None}
+        if self.dataset is None:
+            return facts
+        if "calibration" in step.needs():
+            facts["findings"] = [asdict(f) for f in linter.lint_for(model, self.dataset, self.seed)]
+        if "labels" in step.needs():
+            facts["loss"] = str(training.derive_loss(model, self.dataset))
+        return facts
+
+    def load(self, stage: Stage) -> Any:
+        """A stage's model, read from its file."""
+        if stage.artifact.form == "tflite":
+            return stage.read()
+        return keras.read(stage.artifact.path, self.load_custom())
+
+
+def _apply(step: Step, model: Any, given: Given) -> Any:
+    try:
+        return step.apply(model, given)
+    except (EdgepackError, KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise StepError(
+            f"step {step.step_name()} failed: {type(error).__name__}: {reason}",
+            "run again with --verbose for the traceback",
+        ) from error
+
+
+def _refuse_losses(
+    step: Step, kept: frozenset[str], before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    sentences = properties.lost(audit.structures(before), audit.structures(after), kept)
+    if sentences:
+        raise StepError(f"step {step.step_name()} lost structure: {'; '.join(sentences)}")
+
+
+def contents(form: str, model: Any) -> bytes:
+    """The bytes of a model's file."""
+    return model if form == "tflite" else keras.dump(model)
+
+
+def without_model(stage: Stage) -> Stage:
+    """The same stage for a second reader, which must not share the model with the first."""
+    return replace(stage, model=None)

@@ -1,0 +1,170 @@
+"""Metrics and fidelity, the same for every form: arrays in, figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepack.errors import DataError, InputError
+from edgepack.plugins import suggest
+from edgepack.userfile import load_function
+
+Arrays = Mapping[str, np.ndarray]
+
+COLLAPSE_DB = 10.0
+"""A signal to quantization noise ratio below this is a collapse, not a loss."""
+
+
+def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Share of samples whose largest output is the label's."""
+    return float(np.mean(_classes(predicted) == _indices(predicted, labels)))
+
+
+def top5(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Share of samples whose label is among the five largest outputs."""
+    best = np.argsort(-predicted, axis=-1)[..., :5]
+    return float(np.mean(np.any(best == _indices(predicted, labels)[..., None], axis=-1)))
+
+
+def mae(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(predicted.reshape(labels.shape) - labels)))
+
+
+def mse(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared error."""
+    return float(np.mean(np.square(predicted.reshape(labels.shape) - labels)))
+
+
+METRICS = {"accuracy": accuracy, "top5": top5, "mae": mae, "mse": mse}
+ERRORS = frozenset({"mae", "mse"})
+"""Metrics of which less is better; of all others, a user's own too, more is better."""
+
+
+def _classes(predicted: np.ndarray) -> np.ndarray:
+    if predicted.shape[-1] == 1:
+        return (predicted[..., 0] > 0.5).astype(np.int64)
+    found: np.ndarray = np.argmax(predicted, axis=-1)
+    return found
+
+
+def _indices(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels as class numbers, whether they came as numbers or one-hot."""
+    if labels.ndim == predicted.ndim:
+        one_hot = labels.shape[-1] > 1
+        return np.argmax(labels, axis=-1) if one_hot else labels[..., 0].astype(np.int64)
+    return labels.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a model is judged by.
+
+    Attributes:
+        name: one of `METRICS`, or ``FILE.py:function``.
+        function: takes predicted and true arrays of one output and gives a number.
+        less_is_better: for errors.
+    """
+
+    name: str
+    function: Callable[[Any, Any], float]
+    less_is_better: bool = False
+
+    def drop(self, baseline: float, final: float) -> float:
+        """By how much the final model is worse; negative where it is better."""
+        return final - baseline if self.less_is_better else baseline - final
+
+    def __call__(self, outputs: Arrays, labels: Arrays) -> float:
+        """The mean over the outputs that have labels."""
+        if len(outputs) == len(labels) == 1:
+            labels = dict(zip(outputs, labels.values(), strict=True))
+        common = [name for name in outputs if name in labels]
+        if not common:
+            raise DataError(
+                f"the labels {', '.join(labels)} name no output of {', '.join(outputs)}",
+                "name the labels of the data as the model names its outputs",
+            )
+        try:
+            return float(np.mean([self.function(outputs[n], labels[n]) for n in common]))
+        except (ValueError, TypeError, IndexError) as error:
+            raise DataError(f"the metric {self.name} fails on these labels: {error}") from error
+
+
+def read_metric(name: str) -> Metric:
+    """A metric by its name, or a user's own ``FILE.py:function``."""
+    if ".py:" in name:
+        return Metric(name, load_function(name))
+    if name not in METRICS:
+        raise InputError(f"there is no metric {name!r}", suggest(name, list(METRICS)))
+    return Metric(name, METRICS[name], name in ERRORS)
+
+
+def derive_metric(labels: Arrays) -> str:
+    """Accuracy for class labels, mean absolute error for real numbers."""
+    classes = all(_is_classes(y) for y in labels.values())
+    return "accuracy" if classes else "mae"
+
+
+def _is_classes(labels: np.ndarray) -> bool:
+    if labels.dtype.kind in "iub":
+        return True
+    one_hot = labels.ndim == 2 and labels.shape[1] > 1
+    return one_hot and bool(np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(1) == 1))
+
+
+def fidelity(baseline: np.ndarray, final: np.ndarray) -> dict[str, float | bool | None]:
+    """How close one output of the final model is to the baseline's.
+
+    Args:
+        baseline: ``[n, ...]``.
+        final: the same shape.
+
+    Returns:
+        ``cosine``, the mean over samples; ``sqnr_db``, ``10 log10(signal / noise)``, None where
+        they are equal; ``max_difference``; ``top1_agreement`` where the output has classes, else
+        None; ``constant``: whether the final output is the same for all samples while the
+        baseline's is not.
+    """
+    n = len(baseline)
+    a = baseline.reshape(n, -1).astype(np.float64)
+    b = final.reshape(n, -1).astype(np.float64)
+    classes = baseline.ndim == 2 and baseline.shape[1] > 1
+    agreement = float(np.mean(a.argmax(1) == b.argmax(1))) if classes else None
+    constant = n > 1 and bool(np.all(b == b[:1]) and not np.all(a == a[:1]))
+    return {
+        "top1_agreement": agreement,
+        "cosine": _cosine(a, b),
+        "sqnr_db": sqnr_db(a, b),
+        "max_difference": float(np.max(np.abs(a - b))),
+        "constant": constant,
+    }
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    products = np.sum(a * b, axis=1)
+    same = np.all(a == b, axis=1)
+    cosines = np.divide(products, norms, out=same.astype(np.float64), where=norms > 0)
+    return float(np.mean(cosines))
+
+
+def sqnr_db(signal: np.ndarray, noisy: np.ndarray) -> float | None:
+    """Signal to quantization noise ratio in dB; None where there is no noise at all."""
+    noise = float(np.sum(np.square(signal - noisy)))
+    power = float(np.sum(np.square(signal)))
+    if noise == 0:
+        return None
+    return float(10 * np.log10(max(power, np.finfo(np.float64).tiny) / noise))
+
+
+def collapsed(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a model counts as collapsed, or nothing."""
+    for name, figure in figures.items():
+        if figure["constant"]:
+            return f"output {name} is the same for every sample"
+        if figure["sqnr_db"] is not None and figure["sqnr_db"] < COLLAPSE_DB:
+            return f"output {name} has an SQNR of {figure['sqnr_db']:.1f} dB"
+    return ""

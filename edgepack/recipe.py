@@ -1,0 +1,236 @@
+"""Recipes: ordered steps from a TOML file, checked whole before anything slow starts."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgepack import plugins
+from edgepack.errors import RecipeError
+from edgepack.step import Step
+from edgepack.target import Target
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An ordered list of steps.
+
+    Attributes:
+        name: the file's name, and the word on the command line.
+        description: one sentence for the list of recipes.
+        steps: the techniques with their settings.
+    """
+
+    name: str
+    description: str
+    steps: tuple[Step, ...]
+
+    def check(self, form: str, offered: frozenset[str], target: Target) -> None:
+        """Walk the steps with form and properties in hand and refuse what cannot work.
+
+        Args:
+            form: of the model that comes in.
+            offered: what the data offers, in the words of `edgepack.step.NEEDS`.
+            target: what the last step's form is for.
+
+        Raises:
+            RecipeError: for wrong order, lost structure, missing data or a form that does not fit.
+        """
+        properties: frozenset[str] = frozenset()
+        for step in self.steps:
+            _check_step(self, step, form, properties, offered)
+            properties |= step.adds
+            form = step.gives
+        if form not in target.forms:
+            raise RecipeError(
+                f"recipe {self.name} ends in the form {form},"
+                f" but target {target.id} runs {', '.join(target.forms)}",
+                "end the recipe with the step convert",
+            )
+
+
+def _check_step(
+    recipe: Recipe, step: Step, form: str, properties: frozenset[str], offered: frozenset[str]
+) -> None:
+    name = step.step_name()
+    if form not in step.takes:
+        raise RecipeError(
+            f"recipe {recipe.name}: step {name} takes {' or '.join(sorted(step.takes))},"
+            f" but is given {form}",
+            f"put {name} where the model is {' or '.join(sorted(step.takes))}",
+        )
+    if lost := step.breaks & properties:
+        raise RecipeError(
+            f"recipe {recipe.name}: step {name} would lose what an earlier step gave:"
+            f" {', '.join(sorted(lost))}",
+            f"put {name} before the step that makes the model {sorted(lost)[0]}",
+        )
+    if missing := step.needs() - offered:
+        raise RecipeError(
+            f"recipe {recipe.name}: step {name} needs {' and '.join(sorted(missing))} data",
+            _data_hint(missing),
+        )
+    step.check()
+
+
+def _data_hint(missing: frozenset[str]) -> str:
+    if missing == {"calibration"}:
+        return "name data with --data, or calibrate on noise with --calibrate-on-noise"
+    return "name data with --data, such as --data digits or --data FILE.npz"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with edgepack, sorted."""
+    return sorted(path.stem for path in plugins.data_folder("recipes").glob("*.toml"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read a recipe by its name, or a user's own file by its path.
+
+    Raises:
+        RecipeError: if it is unknown, unreadable, or has a wrong step or setting.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        if name not in recipe_names():
+            hint = plugins.suggest(name, recipe_names())
+            raise RecipeError(f"there is no recipe {name!r}", hint)
+        path = plugins.data_folder("recipes") / f"{name}.toml"
+    try:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"the recipe {path} cannot be read: {error}") from error
+    return make_recipe(path.stem, facts)
+
+
+def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of the tables of its file."""
+    for key in facts:
+        if key not in ("description", "steps"):
+            hint = plugins.suggest(key, ["description", "steps"])
+            raise RecipeError(f"recipe {name}: unknown key {key!r}", hint)
+    rows = facts.get("steps")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise RecipeError(f"recipe {name} has no steps", 'add [[steps]] with step = "convert"')
+    description = facts.get("description", "")
+    if not isinstance(description, str):
+        raise RecipeError(f"recipe {name}: description is {description!r}, which is no text")
+    return Recipe(name, description, tuple(_make_step(name, row) for row in rows))
+
+
+def _make_step(recipe: str, row: Mapping[str, Any]) -> Step:
+    settings = dict(row)
+    word = settings.pop("step", None)
+    if not isinstance(word, str):
+        raise RecipeError(f"recipe {recipe}: a step without its name", 'write step = "prune"')
+    return with_settings(step_class(word)(), settings)
+
+
+def step_class(name: str) -> type[Step]:
+    """The class of a step by its name; a misspelt one is a RecipeError with the nearest."""
+    found: type[Step] = plugins.class_of(plugins.load("steps", name, RecipeError))
+    return found
+
+
+def with_settings(step: Step, settings: Mapping[str, object]) -> Step:
+    """A copy of a step with some settings changed, each checked against its type and range."""
+    known = {f.name: f for f in step.settings()}
+    for key in settings:
+        if key not in known:
+            message = f"step {step.step_name()} has no setting {key!r}"
+            raise RecipeError(message, plugins.suggest(key, list(known)))
+    checked = {k: _checked(step.step_name(), known[k], value) for k, value in settings.items()}
+    return replace(step, **checked)
+
+
+def _checked(step: str, field: Field[Any], value: object) -> object:
+    kind = type(field.default)
+    value = _converted(kind, value)
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if type(value) is not kind:
+        raise RecipeError(f"{step}.{field.name} is {value!r}, which is no {kind.__name__}")
+    if choices and value not in choices:
+        hint = plugins.suggest(str(value), list(choices))
+        raise RecipeError(f"{step}.{field.name} is {value!r}", hint)
+    below = low is not None and not value >= low  # written so that NaN is refused too
+    above = high is not None and not value <= high
+    if below or above:
+        raise RecipeError(
+            f"{step}.{field.name} is {value}, out of its range",
+            f"give a value from {low if low is not None else '-'}"
+            f" to {high if high is not None else '-'}",
+        )
+    return value
+
+
+def _converted(kind: type, value: object) -> object:
+    """A TOML value, or a word of the command line, as the setting's type where that is sure."""
+    if isinstance(value, list):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if not isinstance(value, str) or kind is str:
+        return value
+    if kind is tuple:
+        return tuple(part for part in value.split(",") if part)
+    if kind is bool:
+        return {"true": True, "false": False}.get(value.lower(), value)
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
+def override(recipe: Recipe, words: Iterable[str]) -> Recipe:
+    """A recipe with settings changed by words such as ``prune.sparsity=0.9``.
+
+    ``prune#2.sparsity`` is the second ``prune``; without a number the step must occur once.
+
+    Raises:
+        RecipeError: if a word is no ``STEP.SETTING=VALUE``, or names no step of the recipe.
+    """
+    steps = list(recipe.steps)
+    for word in words:
+        found = re.fullmatch(r"(\w+)(?:#(\d+))?\.(\w+)=(.*)", word, re.DOTALL)
+        if not found:
+            raise RecipeError(f"--set {word!r} is no STEP.SETTING=VALUE", "such as prune.sparsity=0.9")
+        name, number, key, value = found.groups()
+        at = _position(recipe, name, number)
+        steps[at] = with_settings(steps[at], {key: value})
+    return replace(recipe, steps=tuple(steps))
+
+
+def _position(recipe: Recipe, name: str, number: str | None) -> int:
+    places = [i for i, step in enumerate(recipe.steps) if step.step_name() == name]
+    if not places:
+        present = list(dict.fromkeys(step.step_name() for step in recipe.steps))
+        hint = plugins.suggest(name, present)
+        raise RecipeError(f"recipe {recipe.name} has no step {name!r}", hint)
+    if number is None and len(places) > 1:
+        message = f"recipe {recipe.name} has {len(places)} steps {name}"
+        raise RecipeError(message, f"say which: {name}#1 to {name}#{len(places)}")
+    if not 1 <= int(number or 1) <= len(places):
+        message = f"recipe {recipe.name} has no {name}#{number}"
+        raise RecipeError(message, f"it has {len(places)}")
+    return places[int(number or 1) - 1]
+
+
+def step_labels(recipe: Recipe) -> list[str]:
+    """One unique word for each step: its name, numbered where it occurs twice."""
+    total = Counter(step.step_name() for step in recipe.steps)
+    seen: Counter[str] = Counter()
+    labels = []
+    for name in (step.step_name() for step in recipe.steps):
+        seen[name] += 1
+        labels.append(f"{name}#{seen[name]}" if total[name] > 1 else name)
+    return labels
+
+
+def settings_of(step: Step) -> dict[str, object]:
+    """A step's settings as plain data."""
+    return asdict(step)

@@ -1,0 +1,234 @@
+"""Results by content: what was computed once is found again, and a killed run leaves nothing that looks whole."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgepack.artifact import sha256_of
+from edgepack.errors import InputError
+from edgepack.plugins import PACKAGE
+
+FRAMEWORKS = (
+    "ai-edge-litert",
+    "keras",
+    "numpy",
+    "tensorflow",
+    "tensorflow-model-optimization",
+    "tf_keras",
+)
+"""The packages whose versions are part of every key."""
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of edgepack, by the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "edgepack"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the installed `FRAMEWORKS`."""
+    found = {}
+    for package in FRAMEWORKS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+@cache
+def source_digest(module: str) -> str:
+    """sha256 over a module's file and all files of edgepack that it imports, however deep."""
+    digest = hashlib.sha256()
+    for name, path in sorted(_closure(module).items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _closure(module: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if path and name not in found:
+            found[name] = path
+            waiting += _imports(path)
+    return found
+
+
+def _file_of(module: str) -> Path | None:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    file = path.with_suffix(".py") if path != PACKAGE else path / "__init__.py"
+    return file if module.split(".")[0] == "edgepack" and file.is_file() else None
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.startswith("edgepack."))
+
+
+def key_of(**parts: Any) -> str:
+    """The key of a result: sha256 over its named causes."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished computation.
+
+    Attributes:
+        folder: where its files are; never write there.
+        facts: what else was found, as plain data.
+        files: sha256 of each file by name.
+        cached: whether it was there already.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    files: Mapping[str, str]
+    cached: bool = True
+
+
+class Store:
+    """A folder of results; safe against kills, full disks and other processes.
+
+    Args:
+        root: the folder; the user's cache folder by default.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or cache_folder()
+
+    def get(self, key: str) -> Result | None:
+        """A finished result whose files are still what they were, or None."""
+        folder = self.root / "results" / key
+        try:
+            record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            files: dict[str, str] = record["files"]
+            whole = all(sha256_of(folder / name) == sha for name, sha in files.items())
+        except FileNotFoundError:
+            whole = False
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            return None
+        return Result(folder, record["facts"], files)
+
+    def put(self, key: str, files: Mapping[str, bytes | Path], facts: Mapping[str, Any]) -> Result:
+        """Keep a result: written beside, synced, then renamed.
+
+        Args:
+            key: from `key_of`.
+            files: contents, or files to copy, by name.
+            facts: plain data that belongs to it.
+
+        Raises:
+            InputError: if the cache folder is full or cannot be written.
+        """
+        with self._errors(), self._scratch() as scratch:
+            for name, content in files.items():
+                _write(scratch / name, content)
+            sums = {name: sha256_of(scratch / name) for name in files}
+            record = {"files": sums, "facts": facts}
+            _write(scratch / "result.json", json.dumps(record, sort_keys=True).encode())
+            self._publish(scratch, self.root / "results" / key)
+        return Result(self.root / "results" / key, facts, sums, cached=False)
+
+    @contextlib.contextmanager
+    def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold a key, so that two builds at once compute it once; a killed holder lets go.
+
+        Args:
+            key: from `key_of`.
+            waiting: called once if another process holds it.
+        """
+        with self._errors():
+            path = self.root / "locks" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def checkpoints(self, key: str) -> Iterator[Path]:
+        """A folder that a computation may resume from; removed when it has finished."""
+        folder = self.root / "checkpoints" / key
+        with self._errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def size_bytes(self) -> int:
+        """The size of everything in the store."""
+        return sum(p.stat().st_size for p in self.root.rglob("*") if p.is_file())
+
+    def count(self) -> int:
+        """How many finished results there are."""
+        return sum(1 for _ in (self.root / "results").glob("*/result.json"))
+
+    def clean(self) -> None:
+        """Remove everything."""
+        for part in ("results", "checkpoints", "scratch", "locks"):
+            shutil.rmtree(self.root / part, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        parent = self.root / "scratch"
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+    def _publish(self, scratch: Path, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch.parent, ignore_cleanup_errors=True) as aside:
+            if place.exists():
+                place.rename(Path(aside) / "old")
+            scratch.rename(place)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
+                raise
+            raise InputError(
+                f"the cache folder {self.root} cannot be written: {error.strerror}",
+                "make room (edgepack cache --clean), or set XDG_CACHE_HOME to another folder",
+            ) from error
+
+
+def _write(path: Path, content: bytes | Path) -> None:
+    with path.open("wb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
