@@ -13,6 +13,7 @@ from edgepack import audit, keras, linter, properties, training
 from edgepack.artifact import Artifact
 from edgepack.dataset import Dataset
 from edgepack.errors import EdgepackError, StepError
+from edgepack.noise import SOURCE
 from edgepack.progress import Progress, Reporter
 from edgepack.step import Given, Step
 from edgepack.store import Result, Store, key_of, source_digest, versions
@@ -58,8 +59,8 @@ class Chain:
         store: where results are kept.
         target: what the model is for.
         seed: of everything random.
-        fingerprint: of the data; empty where there is none.
-        load_data: gives the data set, or None; called only when a step must run.
+        fingerprint: of the data.
+        load_data: gives the data set, or noise; called only when something must run.
         load_custom: gives the user's own classes by name; called only when a model is read.
         report: where progress goes.
     """
@@ -68,12 +69,12 @@ class Chain:
     target: Target
     seed: int
     fingerprint: str
-    load_data: Callable[[], Dataset | None]
+    load_data: Callable[[], Dataset]
     load_custom: Callable[[], Mapping[str, Any]] = field(default=dict)
     report: Reporter = field(default=lambda progress: None)
 
     @cached_property
-    def dataset(self) -> Dataset | None:
+    def dataset(self) -> Dataset:
         """The data set, loaded at the first need."""
         return self.load_data()
 
@@ -138,9 +139,7 @@ class Chain:
     def _facts(self, step: Step, model: Any) -> dict[str, Any]:
         """What the step's data looks like to the model: the loss, and what the linter finds."""
         facts: dict[str, Any] = {"findings": [], "loss": None}
-        if self.dataset is None:
-            return facts
-        if "calibration" in step.needs():
+        if "calibration" in step.needs() and self.dataset.source != SOURCE:
             facts["findings"] = [asdict(f) for f in linter.lint_for(model, self.dataset, self.seed)]
         if "labels" in step.needs():
             facts["loss"] = str(training.derive_loss(model, self.dataset))

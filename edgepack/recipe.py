@@ -198,7 +198,9 @@ def override(recipe: Recipe, words: Iterable[str]) -> Recipe:
     for word in words:
         found = re.fullmatch(r"(\w+)(?:#(\d+))?\.(\w+)=(.*)", word, re.DOTALL)
         if not found:
-            raise RecipeError(f"--set {word!r} is no STEP.SETTING=VALUE", "such as prune.sparsity=0.9")
+            raise RecipeError(
+                f"--set {word!r} is no STEP.SETTING=VALUE", "such as prune.sparsity=0.9"
+            )
         name, number, key, value = found.groups()
         at = _position(recipe, name, number)
         steps[at] = with_settings(steps[at], {key: value})

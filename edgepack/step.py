@@ -74,6 +74,8 @@ class Step:
         adds: properties that it gives to a model.
         breaks: properties that a model must not have, because the step would lose them.
         extras: the extras of the package that must be installed.
+        lossless: whether the model computes the same afterwards, to the last bit; the float
+            baseline that a build is compared with goes through such steps too.
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
@@ -81,6 +83,7 @@ class Step:
     adds: ClassVar[frozenset[str]] = frozenset()
     breaks: ClassVar[frozenset[str]] = frozenset()
     extras: ClassVar[tuple[str, ...]] = ()
+    lossless: ClassVar[bool] = False
 
     @classmethod
     def step_name(cls) -> str:

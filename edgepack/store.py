@@ -215,7 +215,13 @@ class Store:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM):
+            if error.errno not in (
+                errno.ENOSPC,
+                errno.EACCES,
+                errno.EROFS,
+                errno.EDQUOT,
+                errno.EPERM,
+            ):
                 raise
             raise InputError(
                 f"the cache folder {self.root} cannot be written: {error.strerror}",

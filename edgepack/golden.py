@@ -1,0 +1,86 @@
+"""Golden vectors: a few inputs and what the final model makes of them, to compare any device with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from edgepack.chain import Chain, Stage
+from edgepack.checks import is_labels
+from edgepack.dataset import Split
+from edgepack.interpreter import Interpreter
+from edgepack.noise import SOURCE
+from edgepack.store import Result, key_of, source_digest, versions
+
+COUNT = 8
+FILE = "golden.npz"
+
+
+def make(chain: Chain, final: Stage, inputs: Sequence[str], outputs: Sequence[str]) -> Result:
+    """`COUNT` inputs with the outputs of the final model, from the store or made now.
+
+    Args:
+        chain: of the build.
+        final: the stage that is deployed.
+        inputs: the model's input names in its order.
+        outputs: its output names.
+
+    Returns:
+        A result with `FILE`, holding ``input.NAME`` preprocessed and ``output.NAME`` dequantized;
+        its facts tell the ``source`` of the samples, the ``classes`` among them, and the
+        ``preprocessing`` and ``labels`` of the data.
+    """
+    key = key_of(
+        golden=final.artifact.sha256,
+        names=[list(inputs), list(outputs)],
+        data=chain.fingerprint,
+        source=source_digest("edgepack.golden"),
+        versions=versions(),
+    )
+    return chain.store.get(key) or _make(chain, key, final, inputs, outputs)
+
+
+def _make(
+    chain: Chain, key: str, final: Stage, inputs: Sequence[str], outputs: Sequence[str]
+) -> Result:
+    data = chain.dataset
+    name, split = next(
+        (n, s) for n in ("test", "validation", "training") if (s := data.splits().get(n))
+    )
+    chosen = split.take(spread(split, COUNT))
+    samples = data.feed(chosen, list(inputs))
+    results = Interpreter(final.read(), inputs, outputs).run(samples)
+    arrays: dict[str, Any] = {f"input.{n}": x for n, x in samples.items()}
+    arrays |= {f"output.{n}": y for n, y in results.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    facts = {
+        "source": SOURCE if data.source == SOURCE else name,
+        "count": len(chosen),
+        "classes": _classes(chosen),
+        "preprocessing": asdict(data.preprocessing),
+        "labels": list(data.labels),
+    }
+    return chain.store.put(key, {FILE: buffer.getvalue()}, facts)
+
+
+def spread(split: Split, count: int) -> np.ndarray:
+    """Positions of samples from as many classes as there are; evenly spaced without labels."""
+    n = len(split)
+    labels = next(iter(split.outputs.values()), None)
+    if labels is None or labels.ndim != 1 or not is_labels(labels):
+        return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
+    places = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    rounds = [p[i] for i in range(count) for p in places if i < len(p)]
+    return np.array(sorted(rounds[:count]))
+
+
+def _classes(split: Split) -> list[int]:
+    labels = next(iter(split.outputs.values()), None)
+    if labels is None or labels.ndim != 1 or not is_labels(labels):
+        return []
+    return [int(c) for c in np.unique(labels)]

@@ -1,0 +1,149 @@
+"""Judges a build: the float baseline and the final model on the same test samples, and the gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepack import diagnose, evaluate
+from edgepack.artifact import sha256_of
+from edgepack.chain import Chain, Stage
+from edgepack.dataset import Split, match
+from edgepack.errors import InputError
+from edgepack.interpreter import Interpreter
+from edgepack.noise import SOURCE
+from edgepack.progress import Progress
+from edgepack.store import key_of, source_digest, versions
+
+DIAGNOSED = 16
+"""Samples that the search for a collapsed layer runs, with every tensor kept."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is compared: the float baseline and the final model, each before and after stripping.
+
+    Attributes:
+        baseline: the float32 flatbuffer as it is shipped.
+        final: the final flatbuffer as it is shipped.
+        named_baseline: the baseline with its layers' names.
+        named_final: the final flatbuffer with its layers' names.
+        inputs: the model's input names in its order.
+        outputs: its output names.
+    """
+
+    baseline: Stage
+    final: Stage
+    named_baseline: Stage
+    named_final: Stage
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def check(metric: str, max_drop: float | None, *, judged: bool, data: bool) -> None:
+    """Refuse a metric or a gate that nothing could be judged by.
+
+    Raises:
+        InputError: with the option that is missing.
+    """
+    if metric:
+        evaluate.read_metric(metric)
+    if max_drop is None:
+        return
+    if math.isnan(max_drop):
+        raise InputError("--max-drop is nan", "give a number, such as 0.01")
+    if not judged:
+        raise InputError("--max-drop needs an evaluation", "leave --no-eval away")
+    if not data:
+        raise InputError("--max-drop needs labelled test data", "name data with --data")
+
+
+def judge(chain: Chain, pair: Pair, metric: str) -> Mapping[str, Any]:
+    """The evaluation as plain data, from the store or made now; `docs/bundle.md` describes it."""
+    key = key_of(
+        baseline=pair.baseline.artifact.sha256,
+        final=pair.final.artifact.sha256,
+        data=chain.fingerprint,
+        metric=metric,
+        metric_file=_metric_file(metric),
+        source=source_digest("edgepack.judgement"),
+        versions=versions(),
+    )
+    found = chain.store.get(key)
+    return (found or chain.store.put(key, {}, _judge(chain, pair, metric))).facts
+
+
+def _metric_file(metric: str) -> str:
+    return sha256_of(Path(metric.split(".py:")[0] + ".py")) if ".py:" in metric else ""
+
+
+def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
+    split = chain.dataset.test
+    if split is None:
+        raise InputError(
+            f"the data {chain.dataset.source} has no test samples",
+            "add a test split, or leave the evaluation away with --no-eval",
+        )
+    samples = chain.dataset.feed(split, list(pair.inputs))
+    before = _run(chain, pair, pair.baseline, samples, "evaluate baseline")
+    after = _run(chain, pair, pair.final, samples, "evaluate final")
+    figures = {name: evaluate.fidelity(before[name], after[name]) for name in pair.outputs}
+    why = evaluate.collapsed(figures)
+    return {
+        "data": "noise" if chain.dataset.source == SOURCE else "test",
+        "samples": len(split),
+        **_scores(split, metric, before, after),
+        "fidelity": figures,
+        "collapse": {"reason": why, "layer": _culprit(pair, samples)} if why else None,
+    }
+
+
+def _run(
+    chain: Chain, pair: Pair, stage: Stage, samples: evaluate.Arrays, task: str
+) -> evaluate.Arrays:
+    total = len(next(iter(samples.values())))
+    running = Interpreter(stage.read(), pair.inputs, pair.outputs)
+    return running.run(samples, lambda done: chain.report(Progress(task, done, total)))
+
+
+def _scores(
+    split: Split, metric: str, before: evaluate.Arrays, after: evaluate.Arrays
+) -> dict[str, Any]:
+    """The metric of both models; none of it where there are no labels."""
+    if not split.outputs:
+        return {"metric": None, "baseline": None, "final": None, "drop": None, "top5": None}
+    labels = match(split.outputs, list(before))
+    chosen = evaluate.read_metric(metric or evaluate.derive_metric(labels))
+    baseline, final = chosen(before, labels), chosen(after, labels)
+    many = chosen.name == "accuracy" and all(y.shape[-1] > 5 for y in before.values())
+    five = evaluate.read_metric("top5")
+    return {
+        "metric": chosen.name,
+        "baseline": baseline,
+        "final": final,
+        "drop": chosen.drop(baseline, final),
+        "top5": {"baseline": five(before, labels), "final": five(after, labels)} if many else None,
+    }
+
+
+def _culprit(pair: Pair, samples: evaluate.Arrays) -> str:
+    few = {name: x[:DIAGNOSED] for name, x in samples.items()}
+    return diagnose.first_collapsed_layer(
+        pair.named_baseline.read(), pair.named_final.read(), few, pair.inputs
+    )
+
+
+def gate(evaluation: Mapping[str, Any] | None, max_drop: float | None) -> dict[str, Any] | None:
+    """Whether the metric got worse by at most ``max_drop``; None where no gate was asked for.
+
+    Raises:
+        InputError: if there are no labels to judge by.
+    """
+    if max_drop is None or evaluation is None:
+        return None
+    if evaluation["drop"] is None:
+        raise InputError("--max-drop needs labelled test data", "add labels to the data")
+    return {"max_drop": max_drop, "drop": evaluation["drop"], "met": evaluation["drop"] <= max_drop}

@@ -1,0 +1,109 @@
+"""Composes a bundle's manifest: where each byte came from, and what was measured."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import edgepack
+from edgepack import audit
+from edgepack.bundle import SCHEMA
+from edgepack.chain import Stage
+from edgepack.judgement import Pair, gate
+from edgepack.noise import SOURCE
+from edgepack.plan import Plan
+from edgepack.recipe import Recipe, step_labels
+from edgepack.source import ModelSource
+from edgepack.store import versions
+
+MODEL = "model.tflite"
+BASELINE = "baseline.tflite"
+
+
+def describe_model(name: str, stage: Stage) -> dict[str, Any]:
+    """A model file of the bundle: path, form, sizes, sha256."""
+    return {
+        "path": name,
+        "form": stage.artifact.form,
+        "sha256": stage.artifact.sha256,
+        **audit.file_facts(stage.read()),
+    }
+
+
+def describe_steps(recipe: Recipe, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Each step with settings, seconds, findings and the structure that it left."""
+    rows = []
+    for label, step, stage in zip(step_labels(recipe), recipe.steps, stages, strict=True):
+        rows.append(
+            {
+                "name": label,
+                "settings": asdict(step),
+                "seconds": round(stage.facts["seconds"], 3),
+                "cached": stage.cached,
+                "form": step.gives,
+                "sha256": stage.artifact.sha256,
+                "loss": stage.facts["loss"],
+                "findings": stage.facts["findings"],
+                "structure": stage.facts["structure"],
+            }
+        )
+    return rows
+
+
+def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:
+    """The model that came in."""
+    return {
+        "name": origin.path.name if origin.path else origin.name,
+        "sha256": origin.sha256 or first.artifact.sha256,
+        "inputs": first.facts["inputs"],
+        "outputs": first.facts["outputs"],
+        "structure": first.facts["structure"],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the build ran on."""
+    return {
+        "edgepack": edgepack.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        **versions(),
+    }
+
+
+def model_files(stages: Sequence[Stage], pair: Pair | None) -> dict[str, bytes | Path]:
+    """The model files of a bundle: the final one, and the float baseline where it was made."""
+    files: dict[str, bytes | Path] = {MODEL: stages[-1].artifact.path}
+    return files | ({BASELINE: pair.baseline.artifact.path} if pair else {})
+
+
+def compose(
+    planned: Plan,
+    first: Stage,
+    stages: Sequence[Stage],
+    pair: Pair | None,
+    evaluation: Mapping[str, Any] | None,
+    golden: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A whole manifest but for the list of files, which `edgepack.bundle.write_bundle` adds."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": environment(),
+        "target": planned.target.id,
+        "recipe": planned.recipe.name,
+        "seed": planned.seed,
+        "source": describe_source(planned.model, first),
+        "data": planned.data.spec if planned.data else SOURCE,
+        "golden": dict(golden),
+        "model": describe_model(MODEL, stages[-1]),
+        "baseline": describe_model(BASELINE, pair.baseline) if pair else None,
+        "evaluation": evaluation,
+        "gate": gate(evaluation, planned.max_drop),
+        "structure": stages[-1].facts["structure"],
+        "steps": describe_steps(planned.recipe, stages),
+    }

@@ -1,0 +1,100 @@
+"""The whole flow: a model in, a recipe's steps, an evaluation, a bundle out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgepack import golden, judgement, manifest, source
+from edgepack.bundle import Bundle, write_bundle
+from edgepack.chain import Chain, Stage, without_model
+from edgepack.dataset import Dataset, fits
+from edgepack.noise import make_noise
+from edgepack.plan import Plan
+from edgepack.plugins import PACKAGE
+from edgepack.progress import Progress, Reporter, silent
+from edgepack.recipe import Recipe, make_recipe, step_labels
+from edgepack.store import Store
+
+BASELINE = {"steps": [{"step": "convert", "quantization": "float32"}]}
+"""The recipe of what every build is compared with."""
+
+STEP = "step"
+"""The note of a `Progress` that counts the steps of a recipe."""
+
+EXAMPLE = PACKAGE / "agent" / "infer.py"
+"""The inference example that every bundle carries."""
+
+
+def build(planned: Plan, *, report: Reporter = silent, store: Store | None = None) -> Bundle:
+    """Run a plan and write its bundle.
+
+    Args:
+        planned: what to do.
+        report: where progress goes.
+        store: where results are kept; the user's cache folder by default.
+
+    Returns:
+        The bundle; its manifest says whether the gate was met.
+    """
+    store = store or Store()
+    first = source.read(planned.model, store, planned.seed, report)
+    chain = _chain(planned, store, first, report)
+    stages = run_recipe(chain, planned.recipe, first)
+    inputs, outputs = ([s.name for s in source.slots(first, w)] for w in ("inputs", "outputs"))
+    vectors = golden.make(chain, stages[-1], inputs, outputs)
+    pair = None
+    if planned.evaluate:
+        named, shipped = _baseline(chain, planned.recipe, without_model(first))
+        pair = judgement.Pair(shipped, stages[-1], named, _named(planned, stages), inputs, outputs)
+    evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
+    facts = manifest.compose(planned, first, stages, pair, evaluation, vectors.facts)
+    files = {golden.FILE: vectors.folder / golden.FILE, EXAMPLE.name: EXAMPLE}
+    return write_bundle(planned.out, files | manifest.model_files(stages, pair), facts)
+
+
+def run_recipe(chain: Chain, recipe: Recipe, first: Stage) -> list[Stage]:
+    """The stage after each step; only the last one may still hold its model."""
+    stages: list[Stage] = []
+    for i, (label, step) in enumerate(zip(step_labels(recipe), recipe.steps, strict=True)):
+        chain.report(Progress(label, i, len(recipe.steps), STEP))
+        stages.append(chain.run(step, stages[-1] if stages else first))
+        stages[:-1] = [without_model(stage) for stage in stages[:-1]]
+    return stages
+
+
+def _baseline(chain: Chain, recipe: Recipe, first: Stage) -> tuple[Stage, Stage]:
+    """The float32 flatbuffer of the same model: with its layers' names, and as it is shipped."""
+    lossless = tuple(step for step in recipe.steps if step.lossless)
+    plain = make_recipe("baseline", BASELINE)
+    stages = run_recipe(chain, replace(plain, steps=plain.steps + lossless), first)
+    return stages[0], stages[-1]
+
+
+def _named(planned: Plan, stages: list[Stage]) -> Stage:
+    """The final flatbuffer before lossless steps took its layers' names away."""
+    lossy = [
+        stage for step, stage in zip(planned.recipe.steps, stages, strict=True) if not step.lossless
+    ]
+    return lossy[-1]
+
+
+def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain:
+    inputs, outputs = source.slots(first, "inputs"), source.slots(first, "outputs")
+
+    def load_data() -> Dataset:
+        if planned.data is None:
+            return make_noise(inputs, planned.seed)
+        dataset = planned.data.load()
+        fits(dataset, inputs, outputs)
+        return dataset
+
+    return Chain(
+        store=store,
+        target=planned.target,
+        seed=planned.seed,
+        fingerprint=planned.data.fingerprint if planned.data else f"noise {planned.seed}",
+        load_data=load_data,
+        load_custom=planned.model.custom_objects,
+        report=report,
+    )

@@ -1,0 +1,94 @@
+"""What a build is asked to do, checked whole before TensorFlow loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepack import judgement, source
+from edgepack.dataset import Source, open_source
+from edgepack.recipe import Recipe, override, read_recipe
+from edgepack.source import ModelSource
+from edgepack.target import Target, read_target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a build, checked and nothing slow begun.
+
+    Attributes:
+        model: where the model comes from.
+        target: what it is for.
+        recipe: the steps.
+        data: where samples come from, or None.
+        seed: of everything random.
+        metric: what the models are judged by; empty derives it from the labels.
+        max_drop: the gate, in units of the metric; None for none.
+        evaluate: whether to judge at all.
+        out: the bundle's folder.
+    """
+
+    model: ModelSource
+    target: Target
+    recipe: Recipe
+    data: Source | None
+    seed: int
+    metric: str
+    max_drop: float | None
+    evaluate: bool
+    out: Path
+
+
+def make_plan(
+    model: Any,
+    target: str,
+    *,
+    recipe: str = "",
+    data: str = "",
+    metric: str = "",
+    max_drop: float | None = None,
+    out: str | Path = "",
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    custom: str | Path = "",
+    allow_code: bool = False,
+    calibrate_on_noise: bool = False,
+    evaluate: bool = True,
+) -> Plan:
+    """Check everything that can be checked before TensorFlow loads.
+
+    Args:
+        model: a path, or a Keras 2 or 3 model object.
+        target: a target's name, or a path to a TOML file.
+        recipe: a recipe's name or path; the target's own by default.
+        data: what ``--data`` takes; see ``docs/data.md``.
+        metric: ``accuracy``, ``top5``, ``mae``, ``mse`` or ``FILE.py:function``.
+        max_drop: by how much the metric may get worse.
+        out: the bundle's folder; ``build/<model>-<target>-<recipe>`` by default.
+        settings: words such as ``prune.sparsity=0.9``.
+        seed: of everything random.
+        custom: a Python file with the model's own layers.
+        allow_code: let code inside the model's archive run.
+        calibrate_on_noise: calibrate on random numbers where there is no data.
+        evaluate: compare the final model with the float baseline.
+
+    Raises:
+        InputError: whatever is wrong, with what to type next.
+    """
+    board = read_target(target)
+    chosen = override(read_recipe(recipe or board.recipe), settings)
+    samples = open_source(data) if data else None
+    offered = _offered(samples, calibrate_on_noise)
+    origin = source.open_model(model, custom=str(custom), allow_code=allow_code)
+    chosen.check(origin.gives, offered, board)
+    judgement.check(metric, max_drop, judged=evaluate, data=samples is not None)
+    folder = Path(out) if out else Path("build", f"{origin.name}-{board.id}-{chosen.name}")
+    return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
+
+
+def _offered(data: Source | None, noise: bool) -> frozenset[str]:
+    if data:
+        return data.offers | {"target"}
+    return frozenset({"target", "calibration"} if noise else {"target"})
