@@ -28,7 +28,7 @@ class Target:
         forms: the forms that it can run, such as tflite.
         recipe: what ``edgepack build`` uses where no recipe is named.
         runtimes: the runtimes that it can have, the default first.
-        runtime_version: of the default runtime, as its package counts.
+        runtime_version: of the default runtime's package, which its source names.
         flash_kib: for programs and models; 0 where there is a file system.
         sources: where each fact was read, by its key.
     """

@@ -51,6 +51,7 @@ def test_shipped_target(name: str) -> None:
     assert target.id == name
     assert target.name.strip() == target.name != ""
     assert "tflite" in target.forms
+    assert set(target.runtimes) <= set(plugins.names("runtimes"))
     assert (target.cpu == "any") == (target.cores == 0) == (target.ram_kib == 0)
 
 
