@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from edgepack import checks, plugins
+from edgepack.checks import Slot
 from edgepack.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
-    Arrays = Mapping[str, np.ndarray]
+    Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,15 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     scale: tuple[float, ...] = (1.0,)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Preprocess samples ``[n, ...]``; integers with the identity setting stay as they are."""
         import numpy as np
 
         if self == Preprocessing():
             return x
-        return (x.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
+        mean, scale = np.asarray(self.mean, np.float32), np.asarray(self.scale, np.float32)
+        made: NDArray[Any] = (x.astype(np.float32) - mean) * scale
+        return made
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Split:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def take(self, chosen: slice | np.ndarray) -> Split:
+    def take(self, chosen: slice | NDArray[Any]) -> Split:
         """The chosen samples only."""
         return Split(
             {name: x[chosen] for name, x in self.inputs.items()},
@@ -80,6 +85,11 @@ class Dataset:
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] = ()
 
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        named = {"training": self.training, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
     def calibration(self, count: int, seed: int) -> Split:
         """``count`` training samples, drawn without repetition by ``seed``."""
         import numpy as np
@@ -92,7 +102,7 @@ class Dataset:
         order = np.random.default_rng(seed).permutation(len(self.training))
         return self.training.take(np.sort(order[:count]))
 
-    def feed(self, split: Split, input_names: list[str]) -> dict[str, np.ndarray]:
+    def feed(self, split: Split, input_names: list[str]) -> dict[str, NDArray[Any]]:
         """Preprocessed inputs of a split by the model's own input names.
 
         Args:
@@ -105,7 +115,7 @@ class Dataset:
         return {n: self.preprocessing(x) for n, x in match(split.inputs, input_names).items()}
 
 
-def match(arrays: Arrays, names: list[str]) -> dict[str, np.ndarray]:
+def match(arrays: Arrays, names: list[str]) -> dict[str, NDArray[Any]]:
     """Arrays in a model's order of names; a single one matches whatever it is called."""
     if len(arrays) == len(names) == 1:
         return {names[0]: next(iter(arrays.values()))}
@@ -116,3 +126,117 @@ def match(arrays: Arrays, names: list[str]) -> dict[str, np.ndarray]:
             "name the arrays of the data as the model names its inputs and outputs",
         )
     return {name: arrays[name] for name in names}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data comes from; nothing is read until it is asked for, and nothing twice.
+
+    Attributes:
+        spec: what the user typed after ``--data``.
+        plugin: the file in ``datasets/`` that reads it.
+    """
+
+    spec: str
+    plugin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The data set's fingerprint, without loading it where the bytes of files tell."""
+        cheap: str | None = plugins.load("datasets", self.plugin).fingerprint(self.spec)
+        return cheap or self._dataset.fingerprint
+
+    @cached_property
+    def offers(self) -> frozenset[str]:
+        """What `offers` says of the data, without loading it where names of files tell."""
+        cheap: frozenset[str] | None = plugins.load("datasets", self.plugin).offers(self.spec)
+        return offers(self._dataset) if cheap is None else cheap
+
+    def load(self) -> Dataset:
+        """The data, checked.
+
+        Raises:
+            DataError: if it is missing, broken, empty, or contradicts itself.
+        """
+        return self._dataset
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        dataset: Dataset = plugins.load("datasets", self.plugin).load(self.spec)
+        check(dataset)
+        return dataset
+
+
+def open_source(spec: str) -> Source:
+    """The source that the text after ``--data`` means.
+
+    Raises:
+        DataError: if it means none.
+    """
+    names = plugins.names("datasets")
+    for name in names:
+        if plugins.load("datasets", name).matches(spec):
+            return Source(spec, name)
+    forms = [str(plugins.load("datasets", name).FORM) for name in names]
+    raise DataError(f"there is no data {spec!r}", plugins.suggest(spec, forms))
+
+
+def offers(dataset: Dataset | None) -> frozenset[str]:
+    """Which of the words in `edgepack.step.NEEDS` a data set meets."""
+    if dataset is None or dataset.training is None:
+        return frozenset()
+    labels = {"labels"} if dataset.training.outputs else set()
+    return frozenset({"training", "calibration"} | labels)
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse data that contradicts itself.
+
+    Raises:
+        DataError: on an empty split, arrays of different length or shape, labels out of range
+            or of one class only, targets that are not finite, or what is not numbers.
+    """
+    splits = dataset.splits()
+    if not splits:
+        raise DataError(f"the data {dataset.source} has no samples")
+    named = dataset.labels if all(len(s.outputs) < 2 for s in splits.values()) else ()
+    for name, split in splits.items():
+        checks.check_split(name, split.inputs, split.outputs)
+        for output, y in split.outputs.items():
+            checks.check_outputs(name, output, y, named)
+    _check_between(list(splits.values()))
+    for x in next(iter(splits.values())).inputs.values():
+        checks.check_channels(x, dataset.preprocessing.mean, dataset.preprocessing.scale)
+    for output, y in dataset.training.outputs.items() if dataset.training else ():
+        checks.check_classes(output, y)
+
+
+def _check_between(splits: list[Split]) -> None:
+    first, *others = splits
+    for split in others:
+        for name, x in match(split.inputs, list(first.inputs)).items():
+            checks.check_same_shape(name, first.inputs[name], x)
+        if first.outputs and split.outputs:
+            for name, y in match(split.outputs, list(first.outputs)).items():
+                checks.check_same_shape(name, first.outputs[name], y)
+
+
+def fits(dataset: Dataset, inputs: Sequence[Slot], outputs: Sequence[Slot]) -> None:
+    """Refuse data that a model cannot take.
+
+    Args:
+        dataset: the data.
+        inputs: the model's inputs in its order.
+        outputs: the model's outputs in its order; not looked at where the data has no labels.
+
+    Raises:
+        DataError: if names, shapes or types differ, or labels go beyond the model's classes.
+    """
+    for split in dataset.splits().values():
+        samples = dataset.feed(split.take(slice(1)), [slot.name for slot in inputs])
+        for slot in inputs:
+            checks.check_input(slot, samples[slot.name])
+        if split.outputs:
+            truth = match(split.outputs, [slot.name for slot in outputs])
+            for slot in outputs:
+                checks.check_output(slot, truth[slot.name])
