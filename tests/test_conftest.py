@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,10 @@ def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess
     (folder / "test_some.py").write_text(PASSES, encoding="utf-8")
     (folder / "test_other.py").write_text(source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    fast = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=fast
+    )
 
 
 @pytest.mark.parametrize("source", [SKIPS, SKIPS_ALL])
