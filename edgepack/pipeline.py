@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
+from typing import Any
 
 from edgepack import golden, judgement, manifest, source
 from edgepack.bundle import Bundle, write_bundle
@@ -51,6 +51,21 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     facts = manifest.compose(planned, first, stages, pair, evaluation, vectors.facts)
     files = {golden.FILE: vectors.folder / golden.FILE, EXAMPLE.name: EXAMPLE}
     return write_bundle(planned.out, files | manifest.model_files(stages, pair), facts)
+
+
+def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]]:
+    """Each step with its settings, and whether it is done already; nothing is run.
+
+    What follows a step that is not done cannot be known, and counts as not done.
+    """
+    store = store or Store()
+    stage = source.find(planned.model, store)
+    chain = _chain(planned, store, stage, silent) if stage else None
+    rows = []
+    for label, step in zip(step_labels(planned.recipe), planned.recipe.steps, strict=True):
+        stage = chain.find(step, stage.artifact) if chain and stage else None
+        rows.append({"name": label, "settings": asdict(step), "cached": stage is not None})
+    return rows
 
 
 def run_recipe(chain: Chain, recipe: Recipe, first: Stage) -> list[Stage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -92,11 +93,23 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"{path} is empty", "save or copy the model again")
 
 
+def find(origin: ModelSource, store: Store) -> Stage | None:
+    """The first stage of a build, if the model was read before; objects are always read."""
+    found = store.get(_key(origin)) if origin.path else None
+    return stage_of(found, origin.gives, NO_PROPERTIES) if found else None
+
+
 def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
     """The first stage of a build: from the store, or read and bridged now."""
-    if origin.path is None:
-        return _read_now(origin, store, seed)
-    key = key_of(
+    if found := find(origin, store):
+        return found
+    report(Progress(f"read {origin.name}", 0, 0))
+    with store.lock(_key(origin)):
+        return find(origin, store) or _read_now(origin, store, seed)
+
+
+def _key(origin: ModelSource) -> str:
+    return key_of(
         form=origin.form,
         sha256=origin.sha256,
         custom=sha256_of(origin.custom) if origin.custom else "",
@@ -105,17 +118,9 @@ def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stag
         audit=source_digest("edgepack.audit"),
         versions=versions(),
     )
-    if found := store.get(key):
-        return stage_of(found, origin.gives, NO_PROPERTIES)
-    report(Progress(f"read {origin.path.name}", 0, 0))
-    with store.lock(key):
-        found = store.get(key)
-        if found:
-            return stage_of(found, origin.gives, NO_PROPERTIES)
-        return _read_now(origin, store, seed, key)
 
 
-def _read_now(origin: ModelSource, store: Store, seed: int, key: str = "") -> Stage:
+def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
     from edgepack import audit, graph, keras
 
     started = time.perf_counter()
@@ -134,7 +139,8 @@ def _read_now(origin: ModelSource, store: Store, seed: int, key: str = "") -> St
         "findings": [],
         "loss": None,
     }
-    result = store.put(key or key_of(object=data.hex()), {FILES[origin.gives]: data}, facts)
+    key = _key(origin) if origin.path else key_of(object=hashlib.sha256(data).hexdigest())
+    result = store.put(key, {FILES[origin.gives]: data}, facts)
     return stage_of(result, origin.gives, NO_PROPERTIES, model)
 
 

@@ -1,0 +1,95 @@
+"""The command line: finds commands by their files, and turns exceptions into exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+import edgepack
+from edgepack import plugins
+from edgepack.errors import EdgepackError
+
+BUG = 70
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The commands in ``commands/``, imported when they are used or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, sorted."""
+        return [name.replace("_", "-") for name in plugins.names("commands")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, or None if there is no such file."""
+        name = cmd_name.replace("-", "_")
+        if name not in plugins.names("commands"):
+            return None
+        found: click.Command = plugins.load("commands", name).command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was typed; a misspelt one gets the nearest as its hint."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            hint = plugins.suggest(args[0], known)
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgepack.__version__, prog_name="edgepack")
+def cli() -> None:
+    """Make a trained model small, fast and proven on an edge device.
+
+    \b
+    edgepack build model.keras --target rpi4 --data digits
+    edgepack bench build/model-rpi4-int8 --device local
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 gate, 2 input, 3 step, 4 device, 70 bug, 130 interrupted."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    words = sys.argv[1:] if args is None else args
+    try:
+        result = cli.main(words, prog_name="edgepack", standalone_mode=False)
+    except EdgepackError as error:
+        return _fail(error, verbose=not {"-v", "--verbose"}.isdisjoint(words))
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; finished steps and epochs are kept: type the same again", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception:
+        traceback.print_exc()
+        click.echo(
+            "error: this is a bug in edgepack; please report it with the lines above", err=True
+        )
+        return BUG
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: EdgepackError, *, verbose: bool) -> int:
+    if verbose and error.__cause__:
+        traceback.print_exception(error)
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

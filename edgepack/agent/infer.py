@@ -1,0 +1,92 @@
+"""Runs model.tflite of this bundle: ``python infer.py [SAMPLE.npy]``.
+
+SAMPLE.npy holds one sample or a batch as it was stored, before preprocessing; without it the golden
+inputs are run and compared. Needs Python 3.7, numpy, and ai-edge-litert or tflite-runtime.
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def interpreter_class():
+    """The interpreter of whichever runtime is installed."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tflite_runtime.interpreter import Interpreter
+    return Interpreter
+
+
+def read(name):
+    """A JSON file of the bundle."""
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def details(runtime, names, which):
+    """The tensors of the model by name, in the order of ``names``."""
+    signature = next(iter(runtime.get_signature_list()), None)
+    listed = getattr(runtime, "get_%s_details" % which)()
+    if len(names) > 1 and signature:
+        listed = getattr(runtime.get_signature_runner(signature), "get_%s_details" % which)()
+        return {name: listed[name] for name in names}
+    return dict(zip(names, listed))
+
+
+def infer(runtime, inputs, outputs, samples):
+    """Outputs by name for preprocessed samples ``[n, ...]`` by name."""
+    rows = {name: [] for name in outputs}
+    for i in range(len(next(iter(samples.values())))):
+        for name, x in samples.items():
+            tensor = inputs[name]
+            scale, zero_point = tensor["quantization"]
+            one = x[i : i + 1]
+            if scale:
+                limits = np.iinfo(tensor["dtype"])
+                one = np.clip(np.round(one / scale) + zero_point, limits.min, limits.max)
+            runtime.set_tensor(tensor["index"], one.astype(tensor["dtype"]))
+        runtime.invoke()
+        for name, tensor in outputs.items():
+            y = runtime.get_tensor(tensor["index"])
+            scale, zero_point = tensor["quantization"]
+            rows[name].append((y.astype(np.float32) - zero_point) * scale if scale else y)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def main():
+    """Run a sample, or compare the golden vectors."""
+    manifest = read("manifest.json")
+    runtime = interpreter_class()(model_path=os.path.join(HERE, manifest["model"]["path"]))
+    runtime.allocate_tensors()
+    inputs = details(runtime, [row[0] for row in manifest["source"]["inputs"]], "input")
+    outputs = details(runtime, [row[0] for row in manifest["source"]["outputs"]], "output")
+    if len(sys.argv) > 1:
+        given = np.load(sys.argv[1])
+        tensor = next(iter(inputs.values()))
+        batch = given if given.ndim == len(tensor["shape"]) else given[None]
+        rule = manifest["golden"]["preprocessing"]
+        if rule != {"mean": [0.0], "scale": [1.0]}:
+            batch = (batch.astype(np.float32) - np.float32(rule["mean"])) * np.float32(
+                rule["scale"]
+            )
+        for name, y in infer(runtime, inputs, outputs, {next(iter(inputs)): batch}).items():
+            print(name, y.tolist())
+        return
+    golden = np.load(os.path.join(HERE, "golden.npz"))
+    samples = {name: golden["input." + name] for name in inputs}
+    worst = 0.0
+    for name, y in infer(runtime, inputs, outputs, samples).items():
+        worst = max(worst, float(np.max(np.abs(y - golden["output." + name]))))
+        labels = manifest["golden"]["labels"]
+        if y.ndim == 2 and len(labels) == y.shape[1]:
+            print(name, [labels[i] for i in np.argmax(y, axis=1)])
+    print("largest difference from the golden outputs: %g" % worst)
+
+
+if __name__ == "__main__":
+    main()
