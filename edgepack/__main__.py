@@ -44,7 +44,7 @@ class Commands(click.Group):
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(edgepack.__version__, prog_name="edgepack")
 def cli() -> None:
-    """Make a trained model small, fast and proven on an edge device.
+    r"""Make a trained model small, fast and proven on an edge device.
 
     \b
     edgepack build model.keras --target rpi4 --data digits
@@ -53,7 +53,7 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 gate, 2 input, 3 step, 4 device, 70 bug, 130 interrupted."""
+    """Run a command and exit: 0 done, 70 a bug, 130 interrupted, or an error's own code."""
     sys.exit(run(args))
 
 

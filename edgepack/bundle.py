@@ -1,4 +1,4 @@
-"""What a build leaves: a folder with the model, golden vectors and a manifest, written last and atomically."""
+"""What a build leaves: a folder with model, golden vectors and manifest, written atomically."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Bundle:
     @property
     def model(self) -> Path:
         """The model file."""
-        return self.path / self.manifest["model"]["path"]
+        return self.path / str(self.manifest["model"]["path"])
 
 
 def render(manifest: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ from edgepack.artifact import Artifact
 from edgepack.dataset import Dataset
 from edgepack.errors import EdgepackError, StepError
 from edgepack.noise import SOURCE
-from edgepack.progress import Progress, Reporter
+from edgepack.progress import Progress, Reporter, silent
 from edgepack.step import Given, Step
 from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.target import Target
@@ -71,7 +71,7 @@ class Chain:
     fingerprint: str
     load_data: Callable[[], Dataset]
     load_custom: Callable[[], Mapping[str, Any]] = field(default=dict)
-    report: Reporter = field(default=lambda progress: None)
+    report: Reporter = silent
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -175,7 +175,8 @@ def _refuse_losses(
 
 def contents(form: str, model: Any) -> bytes:
     """The bytes of a model's file."""
-    return model if form == "tflite" else keras.dump(model)
+    data: bytes = model if form == "tflite" else keras.dump(model)
+    return data
 
 
 def without_model(stage: Stage) -> Stage:

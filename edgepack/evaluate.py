@@ -144,7 +144,7 @@ def fidelity(baseline: np.ndarray, final: np.ndarray) -> dict[str, float | bool 
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    norms: np.ndarray = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     products = np.sum(a * b, axis=1)
     same = np.all(a == b, axis=1)
     cosines = np.divide(products, norms, out=same.astype(np.float64), where=norms > 0)
@@ -157,7 +157,8 @@ def sqnr_db(signal: np.ndarray, noisy: np.ndarray) -> float | None:
     power = float(np.sum(np.square(signal)))
     if noise == 0:
         return None
-    return float(10 * np.log10(max(power, np.finfo(np.float64).tiny) / noise))
+    least = float(np.finfo(np.float64).tiny)
+    return float(10 * np.log10(max(power, least) / noise))
 
 
 def collapsed(figures: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Golden vectors: a few inputs and what the final model makes of them, to compare any device with."""
+"""Golden vectors: a few inputs and what the final model makes of them, for any device to repeat."""
 
 from __future__ import annotations
 

@@ -82,13 +82,13 @@ class Interpreter:
     def run(
         self,
         samples: Mapping[str, np.ndarray],
-        each: Callable[[int], None] = lambda done: None,
+        each: Callable[[int], None] | None = None,
     ) -> dict[str, np.ndarray]:
         """Run all samples.
 
         Args:
             samples: preprocessed inputs ``[n, ...]`` by name.
-            each: called with the number of samples done.
+            each: if given, called with the number of samples done.
 
         Returns:
             Outputs ``[n, ...]`` by name, dequantized to float32 where they are quantized.
@@ -104,7 +104,8 @@ class Interpreter:
             self._runtime.invoke()
             for name, detail in self.outputs.items():
                 rows[name].append(self._runtime.get_tensor(detail["index"]))
-            each(min(start + self.batch, total))
+            if each:
+                each(min(start + self.batch, total))
         return {
             name: dequantize(np.concatenate(parts)[:total], self.outputs[name])
             for name, parts in rows.items()
@@ -142,7 +143,8 @@ def quantize(x: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
         return x.astype(dtype)
     limits = np.iinfo(dtype)
     stored = np.round(x / scale) + zero_point
-    return np.clip(stored, limits.min, limits.max).astype(dtype)
+    clipped: np.ndarray = np.clip(stored, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
 def dequantize(stored: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
@@ -150,4 +152,5 @@ def dequantize(stored: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     if stored.dtype.kind not in "iu" or not scale:
         return stored
-    return ((stored.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    real: np.ndarray = ((stored.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    return real

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,24 +40,6 @@ class Pair:
     named_final: Stage
     inputs: Sequence[str]
     outputs: Sequence[str]
-
-
-def check(metric: str, max_drop: float | None, *, judged: bool, data: bool) -> None:
-    """Refuse a metric or a gate that nothing could be judged by.
-
-    Raises:
-        InputError: with the option that is missing.
-    """
-    if metric:
-        evaluate.read_metric(metric)
-    if max_drop is None:
-        return
-    if math.isnan(max_drop):
-        raise InputError("--max-drop is nan", "give a number, such as 0.01")
-    if not judged:
-        raise InputError("--max-drop needs an evaluation", "leave --no-eval away")
-    if not data:
-        raise InputError("--max-drop needs labelled test data", "name data with --data")
 
 
 def judge(chain: Chain, pair: Pair, metric: str) -> Mapping[str, Any]:

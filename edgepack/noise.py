@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from edgepack.checks import Slot
 from edgepack.dataset import Dataset, Split
 from edgepack.store import key_of
 
@@ -13,11 +15,11 @@ SAMPLES = 64
 SOURCE = "noise"
 
 
-def make_noise(inputs: Sequence[tuple[str, Sequence[int | None], str]], seed: int) -> Dataset:
+def make_noise(inputs: Sequence[Slot], seed: int) -> Dataset:
     """A data set of noise for a model's inputs.
 
     Args:
-        inputs: name, shape without batch, and dtype of each; an unknown dimension becomes 16.
+        inputs: of the model; an unknown dimension becomes 16.
         seed: of the random numbers.
 
     Returns:
@@ -26,10 +28,12 @@ def make_noise(inputs: Sequence[tuple[str, Sequence[int | None], str]], seed: in
     """
     rng = np.random.default_rng(seed)
     splits = [
-        Split({name: _samples(rng, shape, dtype) for name, shape, dtype in inputs})
+        Split({slot.name: _samples(rng, slot.shape[1:], slot.dtype) for slot in inputs})
         for _ in ("training", "test")
     ]
-    fingerprint = key_of(source=SOURCE, inputs=inputs, seed=seed, samples=SAMPLES)
+    fingerprint = key_of(
+        source=SOURCE, inputs=[asdict(slot) for slot in inputs], seed=seed, samples=SAMPLES
+    )
     return Dataset(SOURCE, fingerprint, splits[0], None, splits[1])
 
 

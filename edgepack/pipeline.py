@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from edgepack import golden, judgement, manifest, source
+from edgepack import golden, intake, judgement, manifest
 from edgepack.bundle import Bundle, write_bundle
 from edgepack.chain import Chain, Stage, without_model
 from edgepack.dataset import Dataset, fits
@@ -38,10 +38,10 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
         The bundle; its manifest says whether the gate was met.
     """
     store = store or Store()
-    first = source.read(planned.model, store, planned.seed, report)
+    first = intake.read(planned.model, store, planned.seed, report)
     chain = _chain(planned, store, first, report)
     stages = run_recipe(chain, planned.recipe, first)
-    inputs, outputs = ([s.name for s in source.slots(first, w)] for w in ("inputs", "outputs"))
+    inputs, outputs = ([s.name for s in intake.slots(first, w)] for w in ("inputs", "outputs"))
     vectors = golden.make(chain, stages[-1], inputs, outputs)
     pair = None
     if planned.evaluate:
@@ -59,7 +59,7 @@ def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]
     What follows a step that is not done cannot be known, and counts as not done.
     """
     store = store or Store()
-    stage = source.find(planned.model, store)
+    stage = intake.find(planned.model, store)
     chain = _chain(planned, store, stage, silent) if stage else None
     rows = []
     for label, step in zip(step_labels(planned.recipe), planned.recipe.steps, strict=True):
@@ -95,7 +95,7 @@ def _named(planned: Plan, stages: list[Stage]) -> Stage:
 
 
 def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain:
-    inputs, outputs = source.slots(first, "inputs"), source.slots(first, "outputs")
+    inputs, outputs = intake.slots(first, "inputs"), intake.slots(first, "outputs")
 
     def load_data() -> Dataset:
         if planned.data is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepack import judgement, source
+from edgepack import source
 from edgepack.dataset import Source, open_source
+from edgepack.errors import InputError
 from edgepack.recipe import Recipe, override, read_recipe
 from edgepack.source import ModelSource
 from edgepack.target import Target, read_target
@@ -80,15 +82,35 @@ def make_plan(
     board = read_target(target)
     chosen = override(read_recipe(recipe or board.recipe), settings)
     samples = open_source(data) if data else None
-    offered = _offered(samples, calibrate_on_noise)
+    offered = _offered(samples, noise=calibrate_on_noise)
     origin = source.open_model(model, custom=str(custom), allow_code=allow_code)
     chosen.check(origin.gives, offered, board)
-    judgement.check(metric, max_drop, judged=evaluate, data=samples is not None)
+    check_metric(metric, max_drop, judged=evaluate, data=samples is not None)
     folder = Path(out) if out else Path("build", f"{origin.name}-{board.id}-{chosen.name}")
     return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
 
 
-def _offered(data: Source | None, noise: bool) -> frozenset[str]:
+def _offered(data: Source | None, *, noise: bool) -> frozenset[str]:
     if data:
         return data.offers | {"target"}
     return frozenset({"target", "calibration"} if noise else {"target"})
+
+
+def check_metric(metric: str, max_drop: float | None, *, judged: bool, data: bool) -> None:
+    """Refuse a metric or a gate that nothing could be judged by.
+
+    Raises:
+        InputError: with the option that is missing.
+    """
+    if metric:
+        from edgepack.evaluate import read_metric
+
+        read_metric(metric)
+    if max_drop is None:
+        return
+    if math.isnan(max_drop):
+        raise InputError("--max-drop is nan", "give a number, such as 0.01")
+    if not judged:
+        raise InputError("--max-drop needs an evaluation", "leave --no-eval away")
+    if not data:
+        raise InputError("--max-drop needs labelled test data", "name data with --data")

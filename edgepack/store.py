@@ -1,4 +1,4 @@
-"""Results by content: what was computed once is found again, and a killed run leaves nothing that looks whole."""
+"""Results by content: computed once, found again; a killed run leaves nothing that looks whole."""
 
 from __future__ import annotations
 

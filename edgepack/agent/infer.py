@@ -7,13 +7,14 @@ inputs are run and compared. Needs Python 3.7, numpy, and ai-edge-litert or tfli
 import json
 import os
 import sys
+from typing import Any, Dict, Sequence
 
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def interpreter_class():
+def interpreter_class() -> Any:
     """The interpreter of whichever runtime is installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -22,13 +23,14 @@ def interpreter_class():
     return Interpreter
 
 
-def read(name):
+def read(name: str) -> Dict[str, Any]:
     """A JSON file of the bundle."""
     with open(os.path.join(HERE, name), encoding="utf-8") as file:
-        return json.load(file)
+        found = json.load(file)  # type: Dict[str, Any]
+    return found
 
 
-def details(runtime, names, which):
+def details(runtime: Any, names: Sequence[str], which: str) -> Dict[str, Any]:
     """The tensors of the model by name, in the order of ``names``."""
     signature = next(iter(runtime.get_signature_list()), None)
     listed = getattr(runtime, "get_%s_details" % which)()
@@ -38,9 +40,11 @@ def details(runtime, names, which):
     return dict(zip(names, listed))
 
 
-def infer(runtime, inputs, outputs, samples):
+def infer(
+    runtime: Any, inputs: Dict[str, Any], outputs: Dict[str, Any], samples: Dict[str, Any]
+) -> Dict[str, Any]:
     """Outputs by name for preprocessed samples ``[n, ...]`` by name."""
-    rows = {name: [] for name in outputs}
+    rows = {name: [] for name in outputs}  # type: Dict[str, Any]
     for i in range(len(next(iter(samples.values())))):
         for name, x in samples.items():
             tensor = inputs[name]
@@ -58,7 +62,45 @@ def infer(runtime, inputs, outputs, samples):
     return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def main():
+def preprocess(given: Any, rule: Dict[str, Any]) -> Any:
+    """Stored samples as the model was trained on them: ``(x - mean) * scale``."""
+    if rule == {"mean": [0.0], "scale": [1.0]}:
+        return given
+    return (given.astype(np.float32) - np.float32(rule["mean"])) * np.float32(rule["scale"])
+
+
+def show_sample(
+    path: str,
+    manifest: Dict[str, Any],
+    runtime: Any,
+    inputs: Dict[str, Any],
+    outputs: Dict[str, Any],
+) -> None:
+    """Print what the model makes of a sample."""
+    given = np.load(path)
+    name, tensor = next(iter(inputs.items()))
+    batch = given if given.ndim == len(tensor["shape"]) else given[None]
+    samples = {name: preprocess(batch, manifest["golden"]["preprocessing"])}
+    for output, y in infer(runtime, inputs, outputs, samples).items():
+        print(output, y.tolist())
+
+
+def compare_golden(
+    manifest: Dict[str, Any], runtime: Any, inputs: Dict[str, Any], outputs: Dict[str, Any]
+) -> None:
+    """Run the golden inputs and print how far the outputs are from the stored ones."""
+    golden = np.load(os.path.join(HERE, "golden.npz"))
+    labels = manifest["golden"]["labels"]
+    worst = 0.0
+    samples = {name: golden["input." + name] for name in inputs}
+    for output, y in infer(runtime, inputs, outputs, samples).items():
+        worst = max(worst, float(np.max(np.abs(y - golden["output." + output]))))
+        if y.ndim == 2 and len(labels) == y.shape[1]:
+            print(output, [labels[i] for i in np.argmax(y, axis=1)])
+    print("largest difference from the golden outputs: %g" % worst)
+
+
+def main() -> None:
     """Run a sample, or compare the golden vectors."""
     manifest = read("manifest.json")
     runtime = interpreter_class()(model_path=os.path.join(HERE, manifest["model"]["path"]))
@@ -66,26 +108,9 @@ def main():
     inputs = details(runtime, [row[0] for row in manifest["source"]["inputs"]], "input")
     outputs = details(runtime, [row[0] for row in manifest["source"]["outputs"]], "output")
     if len(sys.argv) > 1:
-        given = np.load(sys.argv[1])
-        tensor = next(iter(inputs.values()))
-        batch = given if given.ndim == len(tensor["shape"]) else given[None]
-        rule = manifest["golden"]["preprocessing"]
-        if rule != {"mean": [0.0], "scale": [1.0]}:
-            batch = (batch.astype(np.float32) - np.float32(rule["mean"])) * np.float32(
-                rule["scale"]
-            )
-        for name, y in infer(runtime, inputs, outputs, {next(iter(inputs)): batch}).items():
-            print(name, y.tolist())
-        return
-    golden = np.load(os.path.join(HERE, "golden.npz"))
-    samples = {name: golden["input." + name] for name in inputs}
-    worst = 0.0
-    for name, y in infer(runtime, inputs, outputs, samples).items():
-        worst = max(worst, float(np.max(np.abs(y - golden["output." + name]))))
-        labels = manifest["golden"]["labels"]
-        if y.ndim == 2 and len(labels) == y.shape[1]:
-            print(name, [labels[i] for i in np.argmax(y, axis=1)])
-    print("largest difference from the golden outputs: %g" % worst)
+        show_sample(sys.argv[1], manifest, runtime, inputs, outputs)
+    else:
+        compare_golden(manifest, runtime, inputs, outputs)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def progress(*, quiet: bool) -> Iterator[Reporter]:
     if quiet:
         yield silent
         return
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1) as stream:
-        with _bar(stream) if stream.isatty() else _lines(stream) as report:
-            yield report
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1))
+        yield stack.enter_context(_bar(stream) if stream.isatty() else _lines(stream))
 
 
 @contextlib.contextmanager

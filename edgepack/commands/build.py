@@ -35,11 +35,9 @@ from edgepack.errors import GateError
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.option("--verbose", "-v", is_flag=True, help="Say more when something fails.")
-def command(
-    *, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, no_eval: bool, **options: Any
-) -> None:
-    """Compress, convert and verify MODEL (.keras, .h5, .hdf5) for a target.
+@click.option("--verbose", "-v", is_flag=True, expose_value=False, help="Trace failures.")
+def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **options: Any) -> None:
+    r"""Compress, convert and verify MODEL (.keras, .h5, .hdf5) for a target.
 
     \b
     edgepack build model.keras --target rpi4 --data digits

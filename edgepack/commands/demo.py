@@ -1,0 +1,93 @@
+"""``edgepack demo``: the main job on embedded data, from training to latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgepack.commands._console import progress
+from edgepack.progress import Progress, Reporter
+
+EPOCHS = 12
+SETTINGS = ("prune.epochs=4", "cluster.epochs=2", "qat.epochs=2")
+
+
+@click.command("demo", short_help="Train, compress, verify and time a small model.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build", "demo"))
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.pass_context
+def command(context: click.Context, out: Path, quiet: bool) -> None:
+    """Train a small network on scikit-learn's digits, make it fit a Raspberry Pi 4, and time it.
+
+    Everything is embedded: nothing is downloaded, no board is needed.
+    """
+    from edgepack.commands import bench, build
+
+    model = out / "digits.keras"
+    if not model.is_file():
+        with progress(quiet=quiet) as report:
+            train(model, report)
+    bundle = out / "digits-rpi4-prune-cluster-qat-int8"
+    click.echo(
+        f"$ edgepack build {model} --target rpi4 --recipe prune-cluster-qat-int8 --data digits"
+    )
+    context.invoke(
+        build.command,
+        model=str(model),
+        target="rpi4",
+        recipe="prune-cluster-qat-int8",
+        data="digits",
+        settings=SETTINGS,
+        out=str(bundle),
+        quiet=quiet,
+    )
+    click.echo(f"\n$ edgepack bench {bundle} --device local")
+    context.invoke(bench.command, model=bundle, name="local")
+
+
+def train(path: Path, report: Reporter) -> None:
+    """Train a depthwise-separable Keras 3 network on digits and save it."""
+    from edgepack import keras
+    from edgepack.dataset import open_source
+
+    keras.start(0)
+    keras.keras3().utils.set_random_seed(0)
+    data = open_source("digits").load()
+    if data.training is None:
+        return
+    model = network()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x = data.feed(data.training, ["image"])["image"]
+    y = next(iter(data.training.outputs.values()))
+    for epoch in range(EPOCHS):
+        report(Progress("train the demo's network", epoch, EPOCHS))
+        model.fit(x, y, batch_size=32, verbose=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(path)
+
+
+def network() -> Any:
+    """An 8x8 image to ten classes, in depthwise-separable blocks."""
+    from edgepack import keras
+
+    layers = keras.keras3().layers
+    blocks = []
+    for width, stride in ((64, 1), (64, 2), (128, 1)):
+        blocks += [
+            layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(width, 1, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ]
+    stem = [
+        layers.Input((8, 8, 1), name="image"),
+        layers.Conv2D(32, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+    ]
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")]
+    return keras.keras3().Sequential([*stem, *blocks, *head], name="digits")

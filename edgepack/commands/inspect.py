@@ -1,0 +1,25 @@
+"""``edgepack inspect``: what a model file or a bundle is made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("inspect", short_help="Show what a model or a bundle is made of.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--custom", default="", help="A Python file with the model's own layers.")
+@click.option("--allow-code", is_flag=True, help="Let code inside the model's file run.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def command(model: Path, custom: str, allow_code: bool, as_json: bool) -> None:
+    """Show form, inputs, outputs, operators, quantization, structure and sizes of MODEL.
+
+    MODEL is a bundle, a .tflite, or any file that edgepack build takes.
+    """
+    from edgepack.inspection import inspect
+    from edgepack.reports import inspection
+
+    facts = inspect(model, custom=custom, allow_code=allow_code)
+    click.echo(json.dumps(facts, indent=1) if as_json else inspection.render(facts))

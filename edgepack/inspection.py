@@ -1,0 +1,127 @@
+"""What a model file is made of, as plain data: inputs, outputs, operators, tensors, structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgepack import audit
+from edgepack.artifact import sha256_of
+from edgepack.bundle import MANIFEST, read_bundle
+from edgepack.flatbuffer import Graph, is_quantized, macs, read_graph
+from edgepack.source import ModelSource, open_model
+
+
+def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[str, Any]:
+    """Look into a bundle, a ``.tflite`` file, or any model that a build takes.
+
+    Args:
+        path: a bundle's folder or a model file.
+        custom: a Python file with the model's own layers.
+        allow_code: whether code inside the file may run.
+
+    Returns:
+        ``path``, ``form``, ``size_bytes``, ``sha256``, ``quantization``, ``inputs``, ``outputs``,
+        ``operators`` (layers of a Keras model), ``tensors`` (constants, the largest first) and
+        ``structure`` as `edgepack.audit.audit` tells it.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    if (path / MANIFEST).is_file():
+        path = read_bundle(path).model
+    if path.suffix == ".tflite":
+        return _inspect_tflite(path)
+    return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)
+
+
+def _head(path: Path, form: str) -> dict[str, Any]:
+    size = path.stat().st_size
+    return {"path": str(path), "form": form, "size_bytes": size, "sha256": sha256_of(path)}
+
+
+def _inspect_tflite(path: Path) -> dict[str, Any]:
+    graph = read_graph(path)
+    return {
+        **_head(path, "tflite"),
+        "quantization": is_quantized(graph),
+        "inputs": [_tensor(graph, i) for i in graph.inputs],
+        "outputs": [_tensor(graph, i) for i in graph.outputs],
+        "operators": _operators(graph),
+        "tensors": _constants(graph),
+        "structure": audit.audit("tflite", path.read_bytes()),
+    }
+
+
+def _tensor(graph: Graph, index: int) -> dict[str, Any]:
+    tensor = graph.tensors[index]
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": list(tensor.scale[:1]),
+        "zero_point": list(tensor.zero_point[:1]),
+        "size_bytes": tensor.size_bytes,
+    }
+
+
+def _operators(graph: Graph) -> list[dict[str, Any]]:
+    rows = zip(graph.operators, macs(graph), strict=True)
+    return [
+        {
+            "name": operator.code,
+            "version": operator.version,
+            "layer": operator.layer,
+            "shape": list(graph.tensors[operator.outputs[0]].shape) if operator.outputs else [],
+            "dtype": graph.tensors[operator.outputs[0]].dtype if operator.outputs else "",
+            "macs": int(count),
+        }
+        for operator, count in rows
+    ]
+
+
+def _constants(graph: Graph) -> list[dict[str, Any]]:
+    largest = sorted(
+        (t for t in graph.tensors if t.is_constant), key=lambda t: (-t.size_bytes, t.index)
+    )
+    return [_tensor(graph, tensor.index) for tensor in largest]
+
+
+def _inspect_keras(source: ModelSource, path: Path) -> dict[str, Any]:
+    from edgepack import graph, keras, plugins
+
+    keras.start(0)
+    model = plugins.load("forms", source.form).read(path, source.custom, source.allow_code)
+    return {
+        **_head(path, source.form),
+        "quantization": "",
+        "inputs": _slots(graph.inputs_of(model)),
+        "outputs": _slots(graph.outputs_of(model)),
+        "operators": [_layer(layer) for layer in model.layers],
+        "tensors": _weights(model),
+        "structure": audit.audit("keras", model),
+    }
+
+
+def _slots(rows: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "shape": list(shape), "dtype": dtype} for name, shape, dtype in rows]
+
+
+def _layer(layer: Any) -> dict[str, Any]:
+    shape = layer.output_shape
+    return {
+        "name": type(layer).__name__,
+        "layer": layer.name,
+        "shape": [list(s) for s in shape] if isinstance(shape, list) else list(shape),
+        "dtype": layer.dtype,
+        "parameters": layer.count_params(),
+    }
+
+
+def _weights(model: Any) -> list[dict[str, Any]]:
+    rows = [
+        {"name": w.name, "shape": list(w.shape), "dtype": w.dtype.name}
+        | {"size_bytes": w.shape.num_elements() * w.dtype.size}
+        for w in model.weights
+    ]
+    return sorted(rows, key=lambda row: -row["size_bytes"])

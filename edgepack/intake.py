@@ -1,0 +1,70 @@
+"""Reads a model into the first stage of a build: once, then from the store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from edgepack import audit, graph, keras, plugins
+from edgepack.artifact import sha256_of
+from edgepack.chain import FILES, Stage, contents, stage_of
+from edgepack.checks import Slot
+from edgepack.progress import Progress, Reporter
+from edgepack.source import ModelSource
+from edgepack.store import Store, key_of, source_digest, versions
+
+NO_PROPERTIES: frozenset[str] = frozenset()
+
+
+def find(origin: ModelSource, store: Store) -> Stage | None:
+    """The first stage of a build, if the model was read before; objects are always read."""
+    found = store.get(_key(origin)) if origin.path else None
+    return stage_of(found, origin.gives, NO_PROPERTIES) if found else None
+
+
+def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
+    """The first stage of a build: from the store, or read and bridged now."""
+    if found := find(origin, store):
+        return found
+    report(Progress(f"read {origin.name}", 0, 0))
+    with store.lock(_key(origin)):
+        return find(origin, store) or _read_now(origin, store, seed)
+
+
+def _key(origin: ModelSource) -> str:
+    return key_of(
+        form=origin.form,
+        sha256=origin.sha256,
+        custom=sha256_of(origin.custom) if origin.custom else "",
+        allow_code=origin.allow_code,
+        source=source_digest(f"edgepack.forms.{origin.form}"),
+        audit=source_digest("edgepack.audit"),
+        versions=versions(),
+    )
+
+
+def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
+    started = time.perf_counter()
+    keras.start(seed)
+    form = plugins.load("forms", origin.form)
+    if origin.path is None:
+        model = form.read_object(origin.model, origin.custom)
+    else:
+        model = form.read(origin.path, origin.custom, origin.allow_code)
+    data = contents(origin.gives, model)
+    facts = {
+        "inputs": graph.inputs_of(model),
+        "outputs": graph.outputs_of(model),
+        "structure": audit.audit(origin.gives, model),
+        "seconds": time.perf_counter() - started,
+        "findings": [],
+        "loss": None,
+    }
+    key = _key(origin) if origin.path else key_of(object=hashlib.sha256(data).hexdigest())
+    result = store.put(key, {FILES[origin.gives]: data}, facts)
+    return stage_of(result, origin.gives, NO_PROPERTIES, model)
+
+
+def slots(stage: Stage, which: str) -> list[Slot]:
+    """The ``inputs`` or ``outputs`` of the model that a build started from."""
+    return [Slot(name, tuple(shape), dtype) for name, shape, dtype in stage.facts[which]]

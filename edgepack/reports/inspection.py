@@ -1,0 +1,86 @@
+"""What ``edgepack inspect`` prints: a model's inside as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgepack.reports import table
+
+LARGEST = 15
+"""How many tensors the table shows; JSON has all."""
+
+Facts = Mapping[str, Any]
+
+
+def render(facts: Facts) -> str:
+    """Form, inputs and outputs, operators, structure and the largest tensors as text."""
+    structure = facts["structure"]
+    head = [
+        ("form", f"{facts['form']} {facts['quantization']}".strip()),
+        ("size", f"{facts['size_bytes']:,} bytes"),
+        ("sha256", facts["sha256"]),
+        ("parameters", f"{structure['parameters']:,}"),
+        ("MACs", f"{structure['macs']:,}"),
+        ("zeros", f"{100 * structure['zeros']:.1f} %"),
+        ("unique values", f"<= {structure['unique_in_tensor']} in a tensor"),
+    ]
+    return "\n\n".join(
+        (
+            f"{facts['path']}\n{table.render(head)}",
+            _slots(facts),
+            _operators(facts["operators"]),
+            _weights(structure["weights"]),
+            _tensors(facts["tensors"]),
+        )
+    )
+
+
+def _slots(facts: Facts) -> str:
+    rows = [
+        (word, t["name"], _shape(t["shape"]), t["dtype"], _quantization(t))
+        for word in ("inputs", "outputs")
+        for t in facts[word]
+    ]
+    return table.render(rows, ("", "name", "shape", "dtype", "quantization"))
+
+
+def _quantization(tensor: Facts) -> str:
+    if not tensor.get("scale"):
+        return ""
+    return f"scale {tensor['scale'][0]:.6g}, zero point {tensor['zero_point'][0]}"
+
+
+def _operators(rows: Sequence[Facts]) -> str:
+    work = "macs" if rows and "macs" in rows[0] else "parameters"
+    lines = [
+        (str(i), row["name"], row["layer"], _shape(row["shape"]), f"{row.get(work, 0):,}")
+        for i, row in enumerate(rows)
+    ]
+    return table.render(lines, ("", "operator", "layer", "output", work), "rlllr")
+
+
+def _weights(rows: Sequence[Facts]) -> str:
+    lines = [
+        (
+            row["name"],
+            f"{row['size']:,}",
+            f"{100 * row['zeros']:.1f} %",
+            str(row["unique_in_tensor"]),
+            str(row["unique_in_channel"]),
+        )
+        for row in rows
+    ]
+    return table.render(lines, ("weights", "size", "zeros", "unique", "in a channel"), "lrrrr")
+
+
+def _tensors(rows: Sequence[Facts]) -> str:
+    lines = [
+        (row["name"], _shape(row["shape"]), row["dtype"], f"{row['size_bytes']:,}")
+        for row in rows[:LARGEST]
+    ]
+    return table.render(lines, ("largest constants", "shape", "dtype", "bytes"), "lllr")
+
+
+def _shape(shape: Sequence[Any]) -> str:
+    return "x".join("?" if n is None else str(n) for n in shape)
