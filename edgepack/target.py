@@ -28,7 +28,8 @@ class Target:
         forms: the forms that it can run, such as tflite.
         recipe: what ``edgepack build`` uses where no recipe is named.
         runtimes: the runtimes that it can have, the default first.
-        runtime_version: of the default runtime's package, which its source names.
+        runtime_package: the Python package of the default runtime.
+        runtime_version: of that package.
         flash_kib: for programs and models; 0 where there is a file system.
         sources: where each fact was read, by its key.
     """
@@ -42,6 +43,7 @@ class Target:
     forms: tuple[str, ...]
     recipe: str
     runtimes: tuple[str, ...]
+    runtime_package: str
     runtime_version: str
     flash_kib: int = 0
     sources: Mapping[str, str] = field(default_factory=dict)

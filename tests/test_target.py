@@ -32,6 +32,7 @@ FACTS: dict[str, Any] = {
     "forms": ["tflite"],
     "recipe": "int8",
     "runtimes": ["litert"],
+    "runtime_package": "ai-edge-litert",
     "runtime_version": "2.3.0",
 }
 

@@ -22,7 +22,7 @@ def test_list_has_a_line_for_each_target() -> None:
     lines = output().splitlines()
     assert [line.split()[0] for line in lines[2:]] == target_names()
     (rpi3,) = [line for line in lines if line.startswith("rpi3 ")]
-    assert "Cortex-A53" in rpi3 and "512 MiB" in rpi3 and "litert 2.3.0" in rpi3
+    assert "Cortex-A53" in rpi3 and "512 MiB" in rpi3 and "ai-edge-litert 2.3.0" in rpi3
     (generic,) = [line for line in lines if line.startswith("linux-armv7 ")]
     assert generic.count("any") == 3
 

@@ -29,7 +29,7 @@ def command(name: str, as_json: bool) -> None:
 
 
 def _row(target: Target) -> tuple[str, ...]:
-    runtime = f"{target.runtimes[0]} {target.runtime_version}"
+    runtime = f"{target.runtime_package} {target.runtime_version}"
     cores = str(target.cores) if target.cores else "any"
     return (
         *(target.id, target.name, target.architecture, target.cpu),
