@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from edgepack.runtime import Job, Runtime
 from edgepack.transport import Completed, Transport
 
 GOLDEN = "golden.npz"
+AGENT = "agent.pyz"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def measure(
     subject: Subject, transport: Transport, runtime: Runtime, settings: Settings, report: Reporter
 ) -> tuple[Measurement, ...]:
     """Push model and agent, run every process after the other, and join what they measured."""
-    agent = push(transport, runtime.agent)
+    agent = push_agent(transport, runtime)
     golden = push(transport, subject.golden) if subject.golden else None
     jobs = plan(push(transport, subject.model), golden, settings)
     parts: list[Measurement] = []
@@ -154,6 +156,14 @@ def push(transport: Transport, local: Path) -> str:
     remote = f"{transport.folder}/{local.name}"
     transport.put(local, remote)
     return remote
+
+
+def push_agent(transport: Transport, runtime: Runtime) -> str:
+    """Put the runtime's agent on the device, and return its path there."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / AGENT
+        file.write_bytes(runtime.agent())
+        return push(transport, file)
 
 
 def answer_of(done: Completed) -> str:

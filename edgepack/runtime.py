@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from edgepack.measurement import Measurement
@@ -33,13 +32,11 @@ class Job:
 
 
 class Runtime(Protocol):
-    """What a module under ``edgepack.runtimes`` holds; both functions are pure.
+    """What a module under ``edgepack.runtimes`` holds: functions without side effects."""
 
-    Attributes:
-        agent: the file on this machine that `command` runs on the device.
-    """
-
-    agent: Path
+    def agent(self) -> bytes:
+        """The program that `command` runs on the device, as one file."""
+        ...
 
     def command(self, python: str, agent: str, job: Job) -> list[str]:
         """The argument list that runs a job, by the paths of Python and agent on the device."""

@@ -14,37 +14,54 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepack.agent import measure
+from edgepack.agent import machine, measure, model
+from edgepack.runtimes import litert
 
-AGENT = Path(measure.__file__)
+SOURCES = [litert.AGENT / name for name in litert.AGENT_FILES]
 ALLOWED = set(sys.stdlib_module_names) | {"numpy"}
 QUICK = ["--seconds=0.05", "--warmup-s=1"]
 
 
-def run(*argv: object, python: tuple[str, ...] = (sys.executable,)) -> tuple[int, dict[str, Any]]:
-    command = [*python, str(AGENT), *map(str, argv)]
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packed agent in a folder of its own, as it stands on a device."""
+    file = tmp_path_factory.mktemp("device") / "agent.pyz"
+    file.write_bytes(litert.agent())
+    return file
+
+
+def run(
+    agent: Path, *argv: object, python: tuple[str, ...] = (sys.executable,)
+) -> tuple[int, dict[str, Any]]:
+    command = [*python, str(agent), *map(str, argv)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, answer
 
 
-def test_syntax_is_python_3_7() -> None:
-    ast.parse(AGENT.read_text(), feature_version=(3, 7))
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_syntax_is_python_3_7(source: Path) -> None:
+    ast.parse(source.read_text(), feature_version=(3, 7))
     with pytest.raises(SyntaxError):
         ast.parse("(x := 1)", feature_version=(3, 7))
 
 
-def test_imports_are_standard_library_and_numpy() -> None:
-    tree = ast.walk(ast.parse(AGENT.read_text()))
-    names = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
-    tree = ast.walk(ast.parse(AGENT.read_text()))
-    names |= {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
-    assert {name.split(".")[0] for name in names} - ALLOWED == set()
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_imports_are_standard_library_numpy_and_its_own(source: Path) -> None:
+    nodes = list(ast.walk(ast.parse(source.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    own = {f"edgepack.agent.{path.stem}" for path in SOURCES}
+    assert {name.split(".")[0] for name in names - own} - ALLOWED == set()
 
 
-def test_latency_keeps_every_value(models: Path) -> None:
-    code, answer = run("latency", models / "resnet8_int8.tflite", "--runs=60", *QUICK)
+def test_the_same_files_make_the_same_agent(agent: Path) -> None:
+    assert litert.agent() == agent.read_bytes()
+
+
+def test_latency_keeps_every_value(agent: Path, models: Path) -> None:
+    code, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--runs=60", *QUICK)
     assert code == 0
     assert len(answer["values_ns"]) >= 60
     assert sum(answer["values_ns"]) >= 0.04e9
@@ -56,43 +73,45 @@ def test_latency_keeps_every_value(models: Path) -> None:
     assert answer["condition"]["other_cores"] >= 0
 
 
-def test_runs_last_as_long_as_asked_for(models: Path) -> None:
-    _, answer = run("latency", models / "hello_world_int8.tflite", "--seconds=0.3", "--runs=1")
+def test_runs_last_as_long_as_asked_for(agent: Path, models: Path) -> None:
+    _, answer = run(
+        agent, "latency", models / "hello_world_int8.tflite", "--seconds=0.3", "--runs=1"
+    )
     assert answer["runs_per_value"] > 1
     assert 0.2e9 < sum(answer["values_ns"]) <= 0.4e9
 
 
-def test_memory_is_shared_out_between_runtime_and_model(models: Path) -> None:
-    _, answer = run("memory", models / "basic_pitch_nmp.tflite")
+def test_memory_is_shared_out_between_runtime_and_model(agent: Path, models: Path) -> None:
+    _, answer = run(agent, "memory", models / "basic_pitch_nmp.tflite")
     assert answer["runtime_memory_kib"] < answer["steady_memory_kib"] <= answer["peak_memory_kib"]
     shares = answer["runtime_memory_kib"] + answer["model_memory_kib"]
     assert shares == answer["peak_memory_kib"]
     assert answer["model_memory_kib"] > 50_000
 
 
-def test_memory_does_not_depend_on_the_parent(models: Path) -> None:
-    model = models / "hello_world_int8.tflite"
+def test_memory_does_not_depend_on_the_parent(agent: Path, models: Path) -> None:
+    file = models / "hello_world_int8.tflite"
     program = (
         "import subprocess, sys\n"
         "big = b'x' * (400 << 20)\n"
         "sys.exit(subprocess.run([sys.executable, *sys.argv[1:]]).returncode)"
     )
-    command = [sys.executable, "-c", program, str(AGENT), "memory", str(model)]
+    command = [sys.executable, "-c", program, str(agent), "memory", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["peak_memory_kib"] < 300 << 10
 
 
-def test_a_refused_model_is_an_answer(models: Path) -> None:
-    code, answer = run("latency", models / "person_detect.tflite")
+def test_a_refused_model_is_an_answer(agent: Path, models: Path) -> None:
+    code, answer = run(agent, "latency", models / "person_detect.tflite")
     assert code == 1
     assert answer["error"]["kind"] == "model"
     assert "quantized_dimension" in answer["error"]["message"]
     assert "\n" not in answer["error"]["message"]
 
 
-def test_no_runtime_is_an_answer(models: Path) -> None:
+def test_no_runtime_is_an_answer(agent: Path, models: Path) -> None:
     python = (sys.executable, "-I", "-S")
-    code, answer = run("latency", models / "resnet8_int8.tflite", python=python)
+    code, answer = run(agent, "latency", models / "resnet8_int8.tflite", python=python)
     assert (code, answer["error"]["kind"]) == (1, "runtime")
 
 
@@ -104,14 +123,14 @@ FLOAT = {"name": "x", "shape": np.array([1, 3]), "dtype": np.float32, "quantizat
 
 def test_golden_inputs_are_quantized_and_fill_the_batch() -> None:
     golden = {"x": np.array([[0.0, 1.0, 1000.0]], np.float32), "other": np.zeros((1, 1))}
-    value = measure.golden_input(INT8, golden, alone=False)
+    value = model.golden_input(INT8, golden, alone=False)
     assert value.dtype == np.int8
     assert value.tolist() == [[-1, 1, 127]] * 2
 
 
 def test_golden_inputs_of_float_tensors_are_left_alone() -> None:
     golden = {"another name": np.array([[0.25, 0.5, 2.0]], np.float32)}
-    assert measure.golden_input(FLOAT, golden, alone=True).tolist() == [[0.25, 0.5, 2.0]]
+    assert model.golden_input(FLOAT, golden, alone=True).tolist() == [[0.25, 0.5, 2.0]]
 
 
 @pytest.mark.parametrize(
@@ -119,24 +138,26 @@ def test_golden_inputs_of_float_tensors_are_left_alone() -> None:
     [({"y": np.zeros((1, 3))}, False), ({"x": np.zeros((1, 4))}, True), ({}, True)],
 )
 def test_golden_inputs_that_do_not_fit_are_refused(golden: dict[str, Any], alone: bool) -> None:
-    with pytest.raises(measure.RefusedError) as caught:
-        measure.golden_input(FLOAT, golden, alone=alone)
+    with pytest.raises(model.RefusedError) as caught:
+        model.golden_input(FLOAT, golden, alone=alone)
     assert caught.value.kind == "inputs"
 
 
-def test_golden_file_is_used_and_said_so(models: Path, tmp_path: Path) -> None:
+def test_golden_file_is_used_and_said_so(agent: Path, models: Path, tmp_path: Path) -> None:
     golden = tmp_path / "golden.npz"
     np.savez(golden, **{"input.x": np.zeros((8, 32, 32, 3), np.float32), "output.y": np.zeros(8)})
-    model = models / "resnet8_int8.tflite"
-    code, answer = run("latency", model, "--golden", golden, *QUICK)
+    file = models / "resnet8_int8.tflite"
+    code, answer = run(agent, "latency", file, "--golden", golden, *QUICK)
     assert code == 0, answer
     assert answer["environment"]["inputs"] == "golden"
 
 
-def test_a_golden_file_that_cannot_be_read_is_an_answer(models: Path, tmp_path: Path) -> None:
+def test_a_golden_file_that_cannot_be_read_is_an_answer(
+    agent: Path, models: Path, tmp_path: Path
+) -> None:
     golden = tmp_path / "golden.npz"
     golden.write_bytes(b"not an archive")
-    _, answer = run("latency", models / "resnet8_int8.tflite", "--golden", golden)
+    _, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--golden", golden)
     assert answer["error"]["kind"] == "inputs"
 
 
@@ -146,11 +167,11 @@ def test_a_golden_file_that_cannot_be_read_is_an_answer(models: Path, tmp_path: 
 )
 def test_random_inputs_stay_in_range_and_repeat(dtype: type, low: int, high: int) -> None:
     detail = {"name": "x", "shape": np.array([1, 5000]), "dtype": dtype}
-    value = measure.random_input(detail, 0)
+    value = model.random_input(detail, 0)
     assert value.dtype == dtype and value.shape == (1, 5000)
     assert low <= value.min() < value.max() <= high
     assert value.max() > 0.9 * high
-    np.testing.assert_array_equal(value, measure.random_input(detail, 0))
+    np.testing.assert_array_equal(value, model.random_input(detail, 0))
 
 
 # Timing
@@ -177,7 +198,7 @@ def test_short_calls_are_timed_many_at_once() -> None:
 def test_the_load_of_others_is_seen() -> None:
     busy = subprocess.Popen([sys.executable, "-c", "while True: 0"])
     try:
-        watch = measure.Watch()
+        watch = machine.Watch()
         time.sleep(0.5)
         seen = watch.other_cores()
     finally:

@@ -11,9 +11,24 @@ from edgepack.errors import DeviceError, EdgepackError, ModelError
 from edgepack.measurement import Measurement
 from edgepack.runtime import Job
 
-agent = Path(__file__).parent.parent / "agent" / "measure.py"
-
+AGENT = Path(__file__).parent.parent / "agent"
+AGENT_FILES = ("__init__.py", "machine.py", "measure.py", "model.py")
+AGENT_MAIN = "import sys\nfrom edgepack.agent.measure import main\nsys.exit(main())\n"
 MEMORY = ("peak_memory", "steady_memory", "runtime_memory", "model_memory")
+
+
+def agent() -> bytes:
+    """The agent as a zip archive that Python runs as it is; the same bytes for the same files."""
+    import io
+    import zipfile
+
+    texts = {f"edgepack/agent/{name}": (AGENT / name).read_bytes() for name in AGENT_FILES}
+    texts |= {"edgepack/__init__.py": b"", "__main__.py": AGENT_MAIN.encode()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in sorted(texts.items()):
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return buffer.getvalue()
 
 
 def command(python: str, agent: str, job: Job) -> list[str]:
