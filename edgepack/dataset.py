@@ -143,6 +143,8 @@ class Source:
     @cached_property
     def fingerprint(self) -> str:
         """The data set's fingerprint, without loading it where the bytes of files tell."""
+        if "_dataset" in vars(self):
+            return self._dataset.fingerprint
         cheap: str | None = plugins.load("datasets", self.plugin).fingerprint(self.spec)
         return cheap or self._dataset.fingerprint
 
@@ -163,6 +165,8 @@ class Source:
     @cached_property
     def _dataset(self) -> Dataset:
         dataset: Dataset = plugins.load("datasets", self.plugin).load(self.spec)
+        if vars(self).get("fingerprint", dataset.fingerprint) != dataset.fingerprint:
+            raise DataError(f"the data {self.spec} has changed since it was looked at", "try again")
         check(dataset)
         return dataset
 
