@@ -1,0 +1,70 @@
+"""Turns a Keras 2 or 3 model into a flat tf_keras model, and proves that it is the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgepack import keras
+from edgepack.bridge_check import check_bridge
+from edgepack.bridge_layers import (
+    float32_config,
+    normalization_config,
+    twin,
+    weights_of,
+)
+from edgepack.graph import Rebuilt, Replacement, rebuild_traced
+from edgepack.walk import is_keras3
+
+
+def bridge(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
+    """Rebuild a functional or Sequential Keras 3 model as a flat tf_keras model, and check it.
+
+    Args:
+        model: of Keras 3.
+        custom: the user's classes and functions for tf_keras, by name.
+
+    Raises:
+        ModelError: if the model has no graph, a layer has no twin in tf_keras, a weight is not
+            finite, or an output differs; the layer is named.
+    """
+    rebuilt = _bridge(model, dict(custom or {}))
+    check_bridge(model, rebuilt.model, rebuilt.visits)
+    return rebuilt.model
+
+
+def flatten(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
+    """Rebuild a tf_keras model with its nested models inlined, in float32, and check it.
+
+    Args:
+        model: of tf_keras.
+        custom: the user's classes and functions, by name.
+
+    Raises:
+        ModelError: as `bridge`.
+    """
+    with keras.tf_keras().utils.custom_object_scope(dict(custom or {})):
+        rebuilt = rebuild_traced(model, _copy)
+    check_bridge(model, rebuilt.model, rebuilt.visits)
+    return rebuilt.model
+
+
+def to_flat(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
+    """`bridge` or `flatten`, whichever the model needs."""
+    return bridge(model, custom) if is_keras3(model) else flatten(model, custom)
+
+
+def _bridge(model: Any, custom: Mapping[str, Any]) -> Rebuilt:
+    def make(layer: Any, name: str) -> Replacement:
+        return twin(layer, name, custom, lambda inner: _bridge(inner, custom).model)
+
+    with keras.tf_keras().utils.custom_object_scope(dict(custom)):
+        return rebuild_traced(model, make)
+
+
+def _copy(layer: Any, name: str) -> Replacement:
+    config = float32_config({**layer.get_config(), "name": name})
+    if type(layer).__name__ == "Normalization":
+        config = normalization_config(layer, config)
+    new = type(layer).from_config(config)
+    return Replacement(layer=new, weights=weights_of(layer, new))
