@@ -99,10 +99,11 @@ def _kinds(layer: Any) -> set[str]:
     return {type(layer).__name__}.union(*map(_kinds, getattr(layer, "layers", ())))
 
 
-def range_of(x: Array, source: str = "training") -> Range:
-    """The range of samples that a model was trained on."""
-    finite = x[np.isfinite(x)]
-    return Range(float(finite.min()), float(finite.max()), source)
+def range_of(x: Array, source: str) -> Range | None:
+    """The range of the finite values of samples, which ``source`` tells; None without any."""
+    if not (np.isfinite(x.min()) and np.isfinite(x.max())):
+        x = x[np.isfinite(x)]
+    return Range(float(x.min()), float(x.max()), source) if x.size else None
 
 
 def range_before(layer: Any) -> Range:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edgepack import graph
 from edgepack.checks import Slot, check_input
 from edgepack.dataset import Dataset, Split, match
-from edgepack.expectation import Expectation, Range, expect
+from edgepack.expectation import Expectation, Range, expect, range_of
 
 Array = NDArray[Any]
 
@@ -93,22 +93,28 @@ def lint(samples: Mapping[str, Array], expected: Expectation) -> tuple[Finding, 
         found += _not_finite(name, x.size - finite.size, x.size)
         if x.dtype.kind == "f" and finite.size:
             found += _outliers(name, finite)
-        if finite.size and name in expected.ranges:
-            found += _range(name, finite, expected.ranges[name])
+        if name in expected.ranges:
+            found += _range(name, range_of(x, "samples"), expected.ranges[name])
     if not any(finding.code == "D03" for finding in found):
         found += _variance(expected)
     return tuple(sorted(found, key=lambda finding: finding.code))
 
 
 def lint_splits(dataset: Dataset) -> tuple[Finding, ...]:
-    """Whether samples of the test split are in the training split too."""
+    """Whether test samples have another range than training samples, or are among them."""
     if dataset.training is None or dataset.test is None:
         return ()
+    found: list[Finding] = []
+    training = match(dataset.training.inputs, list(dataset.test.inputs))
+    for name, x in dataset.test.inputs.items():
+        trained = range_of(training[name], "the training split")
+        found += _range(f"{name} for the test", range_of(x, "the test split"), trained)
     shared = _count_shared(dataset.training, dataset.test)
-    if not _notable(shared, len(dataset.test)):
-        return ()
-    message = f"{shared} of {len(dataset.test)} test samples are in the training split too"
-    return (Finding("D07", message, "take them out: a model knows what it was trained on"),)
+    if _notable(shared, len(dataset.test)):
+        message = f"{shared} of {len(dataset.test)} test samples are in the training split too"
+        hint = "take them out: a model knows what it was trained on"
+        found.append(Finding("D07", message, hint))
+    return tuple(found)
 
 
 def _notable(count: int, total: int) -> bool:
@@ -159,8 +165,10 @@ def _outliers(name: str, values: Array) -> Iterator[Finding]:
         )
 
 
-def _range(name: str, values: Array, expected: Range) -> Iterator[Finding]:
-    low, high = float(values.min()), float(values.max())
+def _range(name: str, given: Range | None, expected: Range | None) -> Iterator[Finding]:
+    if given is None or expected is None:
+        return
+    low, high = given.low, given.high
     width = max(expected.high - expected.low, 1e-30)
     margin = RANGE_MARGIN * width
     wide = (high - low) > RANGE_FACTOR * width

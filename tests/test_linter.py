@@ -88,7 +88,9 @@ RANGES = {
 def test_a_range_is_compared_with_that_of_training(case: str) -> None:
     low, high, train_low, train_high, found = RANGES[case]
     training = train_low + good(50, seed=3) * (train_high - train_low)
-    expected = Expectation({"x": range_of(training)})
+    trained = range_of(training, "it")
+    assert trained is not None
+    expected = Expectation({"x": trained})
     assert codes(low + good() * (high - low), expected) == (["D03"] if found else [])
 
 
@@ -227,6 +229,18 @@ def test_test_samples_in_training_are_found() -> None:
     assert finding.code == "D07"
     assert "40 of 140" in finding.message
     assert not lint_splits(dataset(x))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, None])
+def test_a_test_split_scaled_otherwise_is_found(bad: float | None) -> None:
+    training, test = good(), good(seed=1)
+    if bad is not None:
+        training[3, 3] = test[3, 3] = bad
+    assert not lint_splits(dataset(training, x_test=test))
+    (finding,) = lint_splits(dataset(training, x_test=test * 255))
+    assert finding.code == "D03"
+    assert "x for the test" in finding.message
+    assert not lint_splits(dataset(training * np.nan, x_test=test))
 
 
 def test_samples_that_differ_between_the_compared_values_are_told_apart() -> None:
