@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepack import properties
+from edgepack import kernels, properties
 from edgepack.properties import WeightStructure
 
 
@@ -41,8 +41,8 @@ def structures(facts: dict[str, Any]) -> tuple[WeightStructure, ...]:
 
 
 def _measure(model: Any) -> tuple[tuple[WeightStructure, ...], int, int]:
-    weights = properties.keras_weights(model)
-    return properties.measure(weights), properties.parameters(model), properties.macs(model)
+    weights = kernels.keras_weights(model)
+    return properties.measure(weights), kernels.parameters(model), kernels.macs(model)
 
 
 def _measure_tflite(model: bytes) -> tuple[tuple[WeightStructure, ...], int, int]:

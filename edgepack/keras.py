@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from typing import Any
 from edgepack.errors import MissingExtraError, ModelError
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "ABSL_MIN_LOG_LEVEL": "3"}
-"""Set before TensorFlow loads; oneDNN is off because its results depend on the number of threads."""
+"""Set before TensorFlow loads; oneDNN is off: its results depend on the number of threads."""
 
 
 @contextlib.contextmanager
@@ -83,27 +84,43 @@ def start(seed: int) -> None:
     tensorflow().config.experimental.enable_op_determinism()
 
 
-def save(model: Any, path: Path) -> None:
-    """Write a tf_keras model as one ``.npz``: its configuration as JSON, its weights in order.
+def dump(model: Any) -> bytes:
+    """A tf_keras model as one ``.npz``: its configuration as JSON, its weights in order.
 
     The bytes depend on the model alone, which a ``.keras`` archive with its dates does not give.
     """
     import numpy as np
 
     config = np.frombuffer(json.dumps(model_config(model)).encode(), np.uint8)
-    weights = {f"w{i:04d}": w for i, w in enumerate(model.get_weights())}
-    with path.open("wb") as file:
-        np.savez(file, config=config, **weights)
+    weights = {f"w{i:05d}": w for i, w in enumerate(model.get_weights())}
+    file = io.BytesIO()
+    np.savez(file, config=config, **weights)
+    return file.getvalue()
 
 
 def model_config(model: Any) -> dict[str, Any]:
     """Class and configuration of a tf_keras model, as plain data."""
-    config: dict[str, Any] = json.loads(model.to_json())
+    config: dict[str, Any] = _restorable(json.loads(model.to_json()))
     return config
 
 
+def _restorable(config: Any) -> Any:
+    """What tf_keras and TF-MOT cannot read back as they wrote it, put as they can.
+
+    A layer with a ``build_config`` is built twice, which gives TF-MOT's layers twice the ranges. An
+    activation that TF-MOT has wrapped would be wrapped again and lose that it is not quantized.
+    """
+    if isinstance(config, list):
+        return [_restorable(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "QuantizeAwareActivation":
+        return _restorable(config["config"]["activation"])
+    return {key: _restorable(part) for key, part in config.items() if key != "build_config"}
+
+
 def read(path: Path, custom: Mapping[str, Any] | None = None) -> Any:
-    """Read what `save` wrote.
+    """Read what `dump` gave.
 
     Args:
         path: the file.

@@ -15,8 +15,9 @@ class Strip(Step):
     takes: ClassVar[frozenset[str]] = frozenset({"tflite"})
     gives: ClassVar[str] = "tflite"
 
-    def apply(self, model: Any, given: Given) -> bytes:
+    def apply(self, model: Any, given: Given) -> bytes:  # noqa: ARG002
         """The flatbuffer without what nothing needs."""
         from edgepack import flatbuffer
 
-        return flatbuffer.strip(model)
+        stripped: bytes = flatbuffer.strip(model)
+        return stripped
