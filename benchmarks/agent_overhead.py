@@ -1,114 +1,108 @@
-"""What the agent adds to one run: its median against that of a bare loop around ``invoke``.
+"""What the agent's timing adds to one run: its values against a bare loop around ``invoke``.
 
-Agent and bare loop take turns in processes of their own, so that a change of the machine's speed
-meets both; the ratio is taken within each pair. Type:
-``python benchmarks/agent_overhead.py MODEL.tflite``
+One interpreter runs short blocks in turns, bare and timed by the agent, so that a change of the
+machine's speed or another program meets both alike; the ratio is taken within each pair of
+neighbours, and its median is the result. Type: ``python benchmarks/agent_overhead.py A.tflite``
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
-import subprocess
-import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgepack.bench import Settings, bench
-from edgepack.measurement import Benchmark
+from edgepack.agent.machine import Watch
+from edgepack.agent.measure import overhead_ns, runs_per_value, timed
+from edgepack.agent.model import load_runtime, open_model, set_inputs
+from edgepack.measurement import median_interval
 from edgepack.reports.table import render
 
 RESULT = Path(__file__).parent / "results" / "agent_overhead.json"
+BLOCK_S = 0.004
+"""Short enough that most blocks end before a scheduler takes the core away."""
 
-BARE = """
-import sys, time
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-model = Interpreter(model_path=sys.argv[1], num_threads=1)
-model.allocate_tensors()
-for detail in model.get_input_details():
-    model.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-def seconds(runs):
-    start = time.perf_counter()
+
+def bare_block(invoke: Callable[[], Any], runs: int) -> float:
+    """The time of one run in ns, where nothing but the runs lies between two looks at the clock."""
+    start = time.perf_counter_ns()
     for _ in range(runs):
-        model.invoke()
-    return time.perf_counter() - start
-end = time.perf_counter() + 0.5
-while time.perf_counter() < end:
-    seconds(1)
-runs = max(1, round(0.02 / seconds(1)))
-blocks = [seconds(runs) / runs for _ in range(100)]
-print(1e3 * sorted(blocks)[50])
-"""
-"""Blocks of 20 ms with nothing but ``invoke`` inside; the clock is read twice in a block."""
+        invoke()
+    return (time.perf_counter_ns() - start) / runs
 
 
-def bare_ms(model: Path) -> float:
-    """The median time of one run in a bare loop."""
-    command = [sys.executable, "-c", BARE, str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def timed_block(invoke: Callable[[], Any], runs: int, per_value: int) -> float:
+    """The same runs as the agent times them: the mean of its values, in ns for one run."""
+    values = [timed(invoke, per_value) for _ in range(runs // per_value)]
+    return sum(values) / runs
 
 
-def agent_benchmark(model: Path) -> Benchmark:
-    """One process of the agent on the same model for the same 2 s."""
-    return bench(model, settings=Settings(seconds=2.0, processes=1))
-
-
-def compare(model: Path, pairs: int) -> dict[str, Any]:
-    """Agent and bare loop in turns; the order changes from pair to pair."""
-    rows = []
+def compare(path: Path, pairs: int) -> dict[str, Any]:
+    """Blocks in turns; the order changes from pair to pair."""
+    package, version, interpreter_class = load_runtime()
+    interpreter = open_model(interpreter_class, str(path), 1)
+    set_inputs(interpreter, None)
+    invoke, per_value = interpreter.invoke, runs_per_value(interpreter.invoke)
+    one_s = min(bare_block(invoke, per_value) for _ in range(50)) / 1e9
+    runs = per_value * max(1, round(BLOCK_S / (per_value * one_s)))
+    watch, bare, agent = Watch(), [], []
     for number in range(pairs):
         if number % 2:
-            bare, found = bare_ms(model), agent_benchmark(model)
+            bare.append(bare_block(invoke, runs))
+            agent.append(timed_block(invoke, runs, per_value))
         else:
-            found, bare = agent_benchmark(model), bare_ms(model)
-        latency = found.measurement("latency")
-        rows.append(
-            {
-                "bare_ms": bare,
-                "agent_ms": latency.summary().median,
-                "overhead_ms": found.measurement("overhead").pooled[0],
-                "other_cores": latency.conditions[0]["other_cores"],
-            }
-        )
-    agent = statistics.median(row["agent_ms"] for row in rows)
-    overhead = statistics.median(row["overhead_ms"] for row in rows)
+            agent.append(timed_block(invoke, runs, per_value))
+            bare.append(bare_block(invoke, runs))
+    ratios = [a / b for a, b in zip(agent, bare, strict=True)]
     return {
-        "model": model.name,
-        "ratio_median": statistics.median(row["agent_ms"] / row["bare_ms"] for row in rows),
-        "overhead_share": overhead / agent,
-        "agent_ms": agent,
-        "bare_ms": statistics.median(row["bare_ms"] for row in rows),
-        "overhead_ms": overhead,
-        "pairs": rows,
+        "model": path.name,
+        "runtime": f"{package} {version}",
+        "ratio": statistics.median(ratios),
+        "ratio_interval": median_interval([ratios]),
+        "bare_ms": statistics.median(bare) / 1e6,
+        "agent_ms": statistics.median(agent) / 1e6,
+        "empty_timing_ms": overhead_ns(per_value) / 1e6,
+        "runs_per_value": per_value,
+        "runs_per_block": runs,
+        "pairs": pairs,
+        "other_cores": watch.other_cores(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=2000)
     options = parser.parse_args()
-    results = [compare(model, options.pairs) for model in options.models]
-    machine = {"python": platform.python_version(), "machine": platform.machine()}
+    results = [compare(path, options.pairs) for path in options.models]
+    machine = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-    rows = [
-        (
-            r["model"],
-            f"{r['bare_ms']:.4f}",
-            f"{r['agent_ms']:.4f}",
-            f"{r['ratio_median']:.4f}",
-            f"{r['overhead_ms']:.6f}",
-            f"{r['overhead_share']:.4%}",
-        )
-        for r in results
-    ]
-    headers = ("model", "bare loop ms", "agent ms", "ratio", "timing ms", "timing share")
-    print(render(rows, headers, "lrrrrr"))
+    print(render([row(r) for r in results], HEADERS, "lrrrrr"))
+
+
+HEADERS = ("model", "bare loop ms", "agent ms", "ratio", "95 % interval", "others' cores")
+
+
+def row(result: dict[str, Any]) -> tuple[str, ...]:
+    low, high = result["ratio_interval"]
+    return (
+        result["model"],
+        f"{result['bare_ms']:.5f}",
+        f"{result['agent_ms']:.5f}",
+        f"{result['ratio']:.4f}",
+        f"{low:.4f} .. {high:.4f}",
+        f"{result['other_cores']:.2f}",
+    )
 
 
 if __name__ == "__main__":
