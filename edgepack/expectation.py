@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack import graph, keras
+from edgepack import keras
+from edgepack.walk import inputs_of, walk
 
 Array = NDArray[Any]
 
@@ -85,12 +86,12 @@ def expect(model: Any, samples: Mapping[str, Array]) -> Expectation:
     """
     if _kinds(model).isdisjoint(SCALERS + NORMALIZERS):
         return Expectation()
-    signature = graph.inputs_of(model)
+    signature = inputs_of(model)
     convert = keras.tensorflow().convert_to_tensor
     inputs = {name: convert(samples[name][:SAMPLES].astype(t)) for name, _, t in signature}
     watch = _Watch(inputs)
     with contextlib.suppress(_EnoughSeenError):
-        graph.walk(model, list(inputs.values()), watch)
+        walk(model, list(inputs.values()), watch)
     return Expectation(watch.ranges, watch.normalization, watch.variance_ratio)
 
 

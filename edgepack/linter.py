@@ -15,6 +15,7 @@ D07   test samples that are in the training split too
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack import graph
 from edgepack.checks import Slot, check_input
 from edgepack.dataset import Dataset, Split, match
 from edgepack.expectation import Expectation, Range, expect, range_of
+from edgepack.walk import inputs_of
 
 Array = NDArray[Any]
 
@@ -72,7 +73,7 @@ def lint_for(model: Any, dataset: Dataset, seed: int, count: int = 200) -> tuple
     Raises:
         DataError: if shape or type do not fit the model's inputs.
     """
-    slots = tuple(Slot(*signature) for signature in graph.inputs_of(model))
+    slots = tuple(Slot(*signature) for signature in inputs_of(model))
     samples = dataset.feed(dataset.calibration(count, seed), [slot.name for slot in slots])
     for slot in slots:
         check_input(slot, samples[slot.name])
@@ -123,8 +124,7 @@ def _notable(count: int, total: int) -> bool:
 
 def _repeated(samples: Mapping[str, Array]) -> Iterator[Finding]:
     total = len(next(iter(samples.values())))
-    rows = ({name: x[i].tobytes() for name, x in samples.items()} for i in range(total))
-    repeated = total - len({tuple(row.values()) for row in rows})
+    repeated = total - len({_digest(samples, i) for i in range(total)})
     if _notable(repeated, total):
         message = f"{repeated} of {total} samples repeat another"
         yield Finding("D01", message, "give different samples; look at what makes them")
@@ -197,14 +197,10 @@ def _variance(expected: Expectation) -> Iterator[Finding]:
 def _count_shared(training: Split, test: Split) -> int:
     """How many test samples equal a training sample; few values tell which to compare whole."""
     names = list(test.inputs)
-    known: dict[bytes, list[int]] = {}
-    train_inputs, test_inputs = match(training.inputs, names), match(test.inputs, names)
-    for i, thumbnail in enumerate(_thumbnails(train_inputs)):
-        known.setdefault(thumbnail, []).append(i)
-    return sum(
-        any(_equal(train_inputs, i, test_inputs, j) for i in known.get(thumbnail, ()))
-        for j, thumbnail in enumerate(_thumbnails(test_inputs))
-    )
+    trained, tested = match(training.inputs, names), match(test.inputs, names)
+    wanted = set(_thumbnails(tested))
+    known = {_digest(trained, i) for i, few in enumerate(_thumbnails(trained)) if few in wanted}
+    return sum(_digest(tested, i) in known for i in range(len(test))) if known else 0
 
 
 def _thumbnails(inputs: Mapping[str, Array]) -> Iterator[bytes]:
@@ -216,5 +212,5 @@ def _thumbnails(inputs: Mapping[str, Array]) -> Iterator[bytes]:
         yield b"".join(part.tobytes() for part in parts)
 
 
-def _equal(left: Mapping[str, Array], i: int, right: Mapping[str, Array], j: int) -> bool:
-    return all(np.array_equal(left[name][i], right[name][j]) for name in left)
+def _digest(inputs: Mapping[str, Array], i: int) -> bytes:
+    return hashlib.sha256(b"".join(x[i].tobytes() for x in inputs.values())).digest()
