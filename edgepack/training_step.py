@@ -1,0 +1,27 @@
+"""What all steps that train have in common: their settings, and what they need of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edgepack.step import Step, setting
+
+
+@dataclass(frozen=True)
+class TrainingStep(Step):
+    """A step that trains; structure that is there stays there, batch by batch."""
+
+    extras: ClassVar[tuple[str, ...]] = ("build",)
+
+    epochs: int = setting(2, "passes over the training data", unit="epochs", low=0, high=10_000)
+    learning_rate: float = setting(1e-3, "of Adam", unit="step size", low=0.0, high=1.0)
+    batch_size: int = setting(128, "samples in one step", unit="samples", low=1)
+    loss: str = setting("auto", "derived from model and labels, or the name of a tf_keras loss")
+    patience: int = setting(
+        0, "epochs without a better validation loss before it stops; 0: never", unit="epochs", low=0
+    )
+
+    def needs(self) -> frozenset[str]:
+        """Labelled training data."""
+        return frozenset({"training", "labels"} if self.epochs else ())
