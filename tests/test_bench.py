@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ QUICK = ["--seconds=0.05", "--processes=2"]
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(a) for a in arguments])
+    return CliRunner().invoke(command, ["--quiet", *map(str, arguments)])
 
 
 def test_bench_measures_each_process_once(models: Path) -> None:
@@ -49,7 +50,22 @@ def test_table_and_verdict_are_printed(models: Path) -> None:
     assert result.exception is None or isinstance(result.exception, GateError)
     for word in ("median", "p90", "p99", "latency", "peak memory", "verdict: ", "random inputs"):
         assert word in result.stdout
-    assert "process 1" in result.stderr and "process 1" not in result.stdout
+    assert result.stderr == ""
+
+
+def test_results_and_progress_go_different_ways_and_errors_own_the_exit_code(models: Path) -> None:
+    whole = [sys.executable, "-m", "edgepack", "bench", "--json"]
+    runs = {
+        name: subprocess.run([*whole, models / name, *QUICK], capture_output=True, text=True)
+        for name in ("resnet8_int8.tflite", "person_detect.tflite", "keyword_scrambled_8bit.tflite")
+    }
+    good, refused, crashed = runs.values()
+    assert json.loads(good.stdout)["schema_version"] == 1
+    assert "latency, process 1" in good.stderr
+    assert (good.returncode in (0, 1), refused.returncode, crashed.returncode) == (True, 2, 4)
+    assert "error: the runtime refuses the model" in refused.stderr
+    assert "error: the runtime crashed" in crashed.stderr
+    assert "Traceback" not in refused.stderr + crashed.stderr
 
 
 def test_json_is_one_object_that_can_be_read_back(models: Path, tmp_path: Path) -> None:
@@ -127,7 +143,6 @@ def test_out_in_no_folder_is_refused_before_measuring(models: Path, tmp_path: Pa
     assert isinstance(result.exception, InputError) and "there is no folder" in str(
         result.exception
     )
-    assert result.stderr == ""
 
 
 # The device

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgepack.commands._console import progress
+
 if TYPE_CHECKING:
     from edgepack.measurement import Benchmark, Measurement
-    from edgepack.progress import Progress
     from edgepack.validity import Verdict
 
 HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p99", "min", "max", "n")
@@ -56,7 +57,10 @@ FEW = 10
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to a file, too."
 )
-def command(model: Path, name: str, as_json: bool, out: Path | None, **settings: Any) -> None:
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def command(
+    model: Path, name: str, as_json: bool, out: Path | None, quiet: bool, **settings: Any
+) -> None:
     """Measure latency and memory of a bundle or a .tflite file.
 
     The result comes with a verdict on whether it can be believed; an invalid one exits with 1.
@@ -68,7 +72,9 @@ def command(model: Path, name: str, as_json: bool, out: Path | None, **settings:
     from edgepack.validity import judge
 
     check_out(out)
-    benchmark = bench(model, find_device(name), Settings(**settings), talk)
+    device = find_device(name)
+    with progress(quiet=quiet) as report:
+        benchmark = bench(model, device, Settings(**settings), report)
     verdict = judge(benchmark.measurement("latency"))
     document = json.dumps({**to_json(benchmark), "verdict": verdict.to_json()})
     click.echo(document if as_json else text(benchmark, verdict))
@@ -98,14 +104,6 @@ def write(out: Path, document: str) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise InputError(f"cannot write {out}: {error.strerror}") from error
-
-
-def talk(progress: Progress) -> None:
-    """Say on standard error what is being measured."""
-    if progress.note:
-        click.echo(
-            f"{progress.task} {progress.done + 1}/{progress.total}: {progress.note}", err=True
-        )
 
 
 def text(benchmark: Benchmark, verdict: Verdict) -> str:
