@@ -33,7 +33,6 @@ def fit(
     *,
     objective: Objective | None = None,
     keep: Sequence[Keep] = (),
-    before_step: Callable[[int], None] | None = None,
 ) -> list[Row]:
     """Train a model in place, and go on where a killed run has stopped.
 
@@ -43,7 +42,6 @@ def fit(
         settings: epochs, learning rate, batch size and patience.
         objective: what to train on; None: what `derive_loss` says of this model.
         keep: called after each batch.
-        before_step: called before each batch with its number over all epochs.
 
     Returns:
         One row for each epoch.
@@ -56,7 +54,7 @@ def fit(
         raise DataError("there are no training samples", "give --data with a training split")
     objective = objective or derive_loss(model, given.dataset, settings.loss)
     data = _Data(given.dataset, given.dataset.training, model, objective)
-    run = _Run(model, data, given, settings, objective, tuple(keep), before_step)
+    run = _Run(model, data, given, settings, objective, tuple(keep))
     optimizer = keras.tf_keras().optimizers.Adam(settings.learning_rate)
     optimizer.build(model.trainable_variables)
     variables = [*model.weights, *optimizer.variables]
@@ -128,7 +126,6 @@ class _Run:
     settings: TrainingStep
     objective: Objective
     keep: tuple[Keep, ...]
-    before_step: Callable[[int], None] | None
 
     def compile(self, optimizer: Any) -> Callable[[Any, Any], Any]:
         """One step of training as a TensorFlow function."""
@@ -166,8 +163,6 @@ class _Run:
         batches = len(chosen) // size
         total, told = 0.0, 0.0
         for i in range(batches):
-            if self.before_step:
-                self.before_step(epoch * batches + i)
             loss = float(step(*self.data.batch(training, chosen[i * size : (i + 1) * size])))
             self.refuse_divergence(loss, epoch, i)
             total += loss
