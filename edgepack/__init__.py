@@ -2,4 +2,48 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgepack.bundle import Bundle
+    from edgepack.measurement import Benchmark
+
 __version__ = "0.1.0"
+
+
+def build(model: Any, target: str, **options: Any) -> Bundle:
+    """Compress, convert and verify a model, as ``edgepack build`` does.
+
+    Args:
+        model: a path, or a Keras 2 or 3 model object.
+        target: a target's name, or a path to a TOML file.
+        options: those of `edgepack.plan.make_plan`, such as ``recipe="int8", data="digits"``.
+
+    Returns:
+        The bundle; ``manifest["gate"]`` says whether a gate was met.
+
+    Raises:
+        EdgepackError: with a message and a hint.
+    """
+    from edgepack import pipeline, plan
+
+    return pipeline.build(plan.make_plan(model, target, **options))
+
+
+def bench(path: str | Path, **settings: Any) -> Benchmark:
+    """Measure latency and memory of a bundle or a ``.tflite`` on this machine.
+
+    Args:
+        path: a bundle's folder or a model file.
+        settings: those of `edgepack.benchmarking.Settings`, such as ``threads=2``.
+
+    Raises:
+        EdgepackError: with a message and a hint.
+    """
+    from pathlib import Path
+
+    from edgepack import benchmarking
+
+    return benchmarking.bench(Path(path), settings=benchmarking.Settings(**settings))

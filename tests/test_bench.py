@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from edgepack.bench import Settings, answer_of, bench
+from edgepack.benchmarking import Settings, answer_of, bench
 from edgepack.bundle import write_bundle
 from edgepack.commands.bench import command, number
 from edgepack.device import find_device, local_device, target_of
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measurement import from_json
 from edgepack.progress import Progress
-from edgepack.reports.table import render
+from edgepack.table import render
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
 from edgepack.target import target_names

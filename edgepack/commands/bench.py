@@ -65,7 +65,7 @@ def command(
 
     The result comes with a verdict on whether it can be believed; an invalid one exits with 1.
     """
-    from edgepack.bench import Settings, bench
+    from edgepack.benchmarking import Settings, bench
     from edgepack.device import find_device
     from edgepack.errors import GateError
     from edgepack.measurement import to_json
@@ -108,7 +108,7 @@ def write(out: Path, document: str) -> None:
 
 def text(benchmark: Benchmark, verdict: Verdict) -> str:
     """Facts, a table of statistics, and the verdict with what to do."""
-    from edgepack.reports.table import render
+    from edgepack.table import render
 
     parts = [
         render(facts(benchmark)),

@@ -20,7 +20,7 @@ import click
 
 from edgepack import plugins
 from edgepack.errors import DataError
-from edgepack.reports import table
+from edgepack import table
 from edgepack.store import cache_folder
 
 PYTHONS = ((3, 11), (3, 12))

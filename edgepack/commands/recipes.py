@@ -7,7 +7,7 @@ import json
 import click
 
 from edgepack.recipe import Recipe, read_recipe, recipe_names, settings_of, step_labels
-from edgepack.reports import table
+from edgepack import table
 
 
 @click.command("recipes", short_help="List recipes, or show one.")

@@ -10,7 +10,7 @@ import click
 
 from edgepack import plugins
 from edgepack.recipe import step_class
-from edgepack.reports import table
+from edgepack import table
 from edgepack.step import Step
 
 

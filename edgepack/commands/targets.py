@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 
 import click
 
-from edgepack.reports import table
+from edgepack import table
 from edgepack.target import Target, read_target, target_names
 
 HEADERS = ("target", "name", "architecture", "cpu", "cores", "RAM", "runtime", "recipe")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgepack.reports import table
+from edgepack import table
 
 LARGEST = 15
 """How many tensors the table shows; JSON has all."""

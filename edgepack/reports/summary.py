@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepack.reports import table
+from edgepack import table
 
 Facts = Mapping[str, Any]
 
