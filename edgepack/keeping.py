@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgepack import keras
-from edgepack.kernels import Kernel, kernels
+from edgepack.kernels import Kernel
 from edgepack.properties import measure
 
 Keep = Callable[[], None]
 """Puts one kernel back, in TensorFlow operators."""
 
 
-def keepers(model: Any, properties: Collection[str]) -> list[Keep]:
-    """One function for each kernel and property; what they keep is read off the weights now.
+def keepers(found: Sequence[Kernel], properties: Collection[str]) -> list[Keep]:
+    """A function for each kernel that has structure; what it keeps is read off the weights now.
 
     Args:
-        model: a tf_keras model, plain or with TF-MOT's wrappers.
+        found: kernels of a tf_keras model, inside TF-MOT's wrappers or not.
         properties: of `edgepack.properties.present`.
     """
-    found = []
-    for kernel in kernels(model):
+    functions = []
+    for kernel in found:
         (structure,) = measure([kernel.weight()])
         if "clustered" in properties and structure.clustered:
-            found.append(keep_clusters(kernel, in_tensor=structure.clustered_in_tensor))
+            functions.append(keep_clusters(kernel, in_tensor=structure.clustered_in_tensor))
         elif "sparse" in properties and structure.sparse:
-            found.append(keep_zeros(kernel))
-    return found
+            functions.append(keep_zeros(kernel))
+    return functions
 
 
 def keep_zeros(kernel: Kernel) -> Keep:

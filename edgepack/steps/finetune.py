@@ -21,7 +21,8 @@ class Finetune(TrainingStep):
     def apply(self, model: Any, given: Given) -> Any:
         """The same model, trained."""
         from edgepack.keeping import keepers
+        from edgepack.kernels import kernels
         from edgepack.training import fit
 
-        fit(model, given, self, keep=keepers(model, given.properties))
+        fit(model, given, self, keep=keepers(kernels(model), given.properties))
         return model

@@ -86,11 +86,12 @@ class Prune(TrainingStep):
 
     def _train(self, wrapped: Any, given: Given, objective: Objective) -> None:
         from edgepack.keeping import keepers
+        from edgepack.kernels import kernels
         from edgepack.training import fit
 
         for layer in _pruned_layers(wrapped):
             layer.pruning_step.assign(0)
-        keep = keepers(wrapped, given.properties)
+        keep = keepers(kernels(wrapped), given.properties)
         fit(wrapped, given, self, objective=objective, keep=keep)
         for layer in _pruned_layers(wrapped):
             layer.pruning_obj.weight_mask_op()
