@@ -21,7 +21,7 @@ READABLE = {
 }
 INNER_SCOPES = frozenset({"batchnorm", "Tensordot", "separable_conv2d"})
 """Scopes that a layer opens inside its own."""
-MAIN_WORK = re.compile(r"(conv|MatMul|BiasAdd|depthwise|Tensordot)", re.IGNORECASE)
+MAIN_WORK = re.compile(r"conv|matmul|depthwise|tensordot", re.IGNORECASE)
 """Names of what a layer with weights does; a fused operator bears them beside others."""
 
 
@@ -101,9 +101,9 @@ class Operator:
     @property
     def layer(self) -> str:
         """The layer that it comes from, as far as the names tell; empty where they are stripped."""
-        names = self.label.replace("/ReadVariableOp", "").split(";")
+        names = re.sub(r"/ReadVariableOp\d*", "", self.label).split(";")
         parts = [name.split("/") for name in names if "/" in name]
-        parts.sort(key=lambda scopes: not MAIN_WORK.search(scopes[-1]))
+        parts.sort(key=lambda scopes: (not MAIN_WORK.search(scopes[-1]), "Bias" not in scopes[-1]))
         scopes = parts[0][:-1] if parts else []
         while len(scopes) > 1 and scopes[-1] in INNER_SCOPES:
             scopes = scopes[:-1]
