@@ -44,7 +44,7 @@ class Commands(click.Group):
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(edgepack.__version__, prog_name="edgepack")
 def cli() -> None:
-    r"""Make a trained model small, fast and proven on an edge device.
+    """Make a trained model small, fast and proven on an edge device.
 
     \b
     edgepack build model.keras --target rpi4 --data digits

@@ -88,15 +88,15 @@ def _constants(graph: Graph) -> list[dict[str, Any]]:
 
 
 def _inspect_keras(source: ModelSource, path: Path) -> dict[str, Any]:
-    from edgepack import graph, keras, plugins
+    from edgepack import keras, plugins, walk
 
     keras.start(0)
     model = plugins.load("forms", source.form).read(path, source.custom, source.allow_code)
     return {
         **_head(path, source.form),
         "quantization": "",
-        "inputs": _slots(graph.inputs_of(model)),
-        "outputs": _slots(graph.outputs_of(model)),
+        "inputs": _slots(walk.inputs_of(model)),
+        "outputs": _slots(walk.outputs_of(model)),
         "operators": [_layer(layer) for layer in model.layers],
         "tensors": _weights(model),
         "structure": audit.audit("keras", model),

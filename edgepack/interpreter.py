@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgepack.errors import ModelError
+from edgepack.quiet import quiet
 
 
 def open_interpreter(model: bytes, *, threads: int = 1, keep_tensors: bool = False) -> Any:
@@ -26,13 +27,14 @@ def open_interpreter(model: bytes, *, threads: int = 1, keep_tensors: bool = Fal
     kind = litert.OpResolverType
     resolver = kind.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else kind.AUTO
     try:
-        opened = litert.Interpreter(
-            model_content=model,
-            num_threads=threads,
-            experimental_op_resolver_type=resolver,
-            experimental_preserve_all_tensors=keep_tensors,
-        )
-        opened.allocate_tensors()
+        with quiet():
+            opened = litert.Interpreter(
+                model_content=model,
+                num_threads=threads,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=keep_tensors,
+            )
+            opened.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(

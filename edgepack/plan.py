@@ -75,9 +75,6 @@ def make_plan(
         allow_code: let code inside the model's archive run.
         calibrate_on_noise: calibrate on random numbers where there is no data.
         evaluate: compare the final model with the float baseline.
-
-    Raises:
-        InputError: whatever is wrong, with what to type next.
     """
     board = read_target(target)
     chosen = override(read_recipe(recipe or board.recipe), settings)
@@ -86,7 +83,7 @@ def make_plan(
     origin = source.open_model(model, custom=str(custom), allow_code=allow_code)
     chosen.check(origin.gives, offered, board)
     check_metric(metric, max_drop, judged=evaluate, data=samples is not None)
-    folder = Path(out) if out else Path("build", f"{origin.name}-{board.id}-{chosen.name}")
+    folder = Path(out or f"build/{origin.name}-{board.id}-{chosen.name}")
     return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
 
 

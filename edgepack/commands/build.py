@@ -37,7 +37,7 @@ from edgepack.errors import GateError
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--verbose", "-v", is_flag=True, expose_value=False, help="Trace failures.")
 def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **options: Any) -> None:
-    r"""Compress, convert and verify MODEL (.keras, .h5, .hdf5) for a target.
+    """Compress, convert and verify MODEL (.keras, .h5, .hdf5) for a target.
 
     \b
     edgepack build model.keras --target rpi4 --data digits

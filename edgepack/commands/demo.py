@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -15,7 +15,12 @@ SETTINGS = ("prune.epochs=4", "cluster.epochs=2", "qat.epochs=2")
 
 
 @click.command("demo", short_help="Train, compress, verify and time a small model.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build", "demo"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("build", "demo"),
+    help="Where the model and the bundle go.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.pass_context
 def command(context: click.Context, out: Path, quiet: bool) -> None:
@@ -23,8 +28,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
 
     Everything is embedded: nothing is downloaded, no board is needed.
     """
-    from edgepack.commands import bench, build
-
+    commands = cast(click.Group, context.find_root().command)
     model = out / "digits.keras"
     if not model.is_file():
         with progress(quiet=quiet) as report:
@@ -34,7 +38,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
         f"$ edgepack build {model} --target rpi4 --recipe prune-cluster-qat-int8 --data digits"
     )
     context.invoke(
-        build.command,
+        commands.get_command(context, "build"),
         model=str(model),
         target="rpi4",
         recipe="prune-cluster-qat-int8",
@@ -44,7 +48,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
         quiet=quiet,
     )
     click.echo(f"\n$ edgepack bench {bundle} --device local")
-    context.invoke(bench.command, model=bundle, name="local")
+    context.invoke(commands.get_command(context, "bench"), model=bundle, name="local")
 
 
 def train(path: Path, report: Reporter) -> None:
