@@ -75,7 +75,8 @@ def kernels(model: Any) -> list[Kernel]:
 
 def plain(layer: Any) -> Any:
     """The layer that a wrapper of TF-MOT wraps, or the layer itself."""
-    return layer.layer if type(layer).__module__.startswith("tensorflow_model_opt") else layer
+    wraps = type(layer).__module__.startswith("tensorflow_model_optimization")
+    return getattr(layer, "layer", layer) if wraps else layer
 
 
 def _word(variable: Any) -> str:

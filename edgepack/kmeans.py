@@ -50,9 +50,11 @@ def initial(points: Array, count: int, start: str, rng: np.random.Generator) -> 
         rng: what random ones are drawn with.
     """
     if start == "linear":
-        return np.linspace(points[0], points[-1], count)
+        evenly: Array = np.linspace(points[0], points[-1], count)
+        return evenly
     if start == "density":
-        return np.quantile(points, (np.arange(count) + 0.5) / count)
+        ranks = (np.arange(count) + 0.5) / count * (len(points) - 1)
+        return np.interp(ranks, np.arange(len(points)), points)
     if start == "random":
         return np.sort(rng.uniform(points[0], points[-1], count))
     centroids = [rng.choice(points)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgepack import keras
 from edgepack.errors import StepError
+from edgepack.quiet import quiet
 
 LOOPS = ("LSTM", "GRU", "SimpleRNN")
 """Layers that become a loop, which the converter's calibration cannot enter: it crashes."""
@@ -47,7 +48,7 @@ def lower(traced: Any, configure: Callable[[Any], None]) -> bytes:
     """
     lite = keras.tensorflow().lite.TFLiteConverter
     failure: Exception | None = None
-    with keras.quiet(), warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Handed over without its model, the function is frozen at once: that takes a fifth of the
         # time, keeps the order of inputs and outputs, and makes no LSTM operator, which would carry

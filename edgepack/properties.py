@@ -15,6 +15,9 @@ SPARSE = 0.3
 FEW = 256
 """The most distinct values that a clustered weight may have: what one byte can index."""
 
+SHARED = 0.9
+"""Above this fraction of distinct values, equal ones are a coincidence."""
+
 ROUNDING = 1e-3
 """The fraction of zeros that may go astray without being a loss."""
 
@@ -65,12 +68,12 @@ class WeightStructure:
     @property
     def clustered_in_tensor(self) -> bool:
         """Whether the whole weight shares few values."""
-        return self.unique_in_tensor <= min(FEW, self.size // 2)
+        return self.unique_in_tensor <= min(FEW, SHARED * self.size)
 
     @property
     def clustered_in_channel(self) -> bool:
         """Whether each channel shares few values."""
-        return self.unique_in_channel <= min(FEW, self.size // self.channels // 2)
+        return self.unique_in_channel <= min(FEW, SHARED * self.size / self.channels)
 
     @property
     def clustered(self) -> bool:
