@@ -10,8 +10,12 @@ import click
 from edgepack.commands._console import progress
 from edgepack.progress import Progress, Reporter
 
-EPOCHS = 12
-SETTINGS = ("prune.epochs=4", "cluster.epochs=2", "qat.epochs=2")
+EPOCHS = 25
+SETTINGS = (
+    *("prune.epochs=16", "prune.batch_size=32", "cluster.epochs=4", "cluster.batch_size=32"),
+    *("cluster.learning_rate=0.001", "qat.epochs=4", "qat.batch_size=32"),
+)
+"""The data set is small, so it takes more passes, in smaller batches, than the defaults."""
 
 
 @click.command("demo", short_help="Train, compress, verify and time a small model.")
@@ -47,7 +51,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
         out=str(bundle),
         quiet=quiet,
     )
-    click.echo(f"\n$ edgepack bench {bundle} --device local")
+    click.echo(f"\n$ edgepack bench {bundle} --device local\n")
     context.invoke(commands.get_command(context, "bench"), model=bundle, name="local")
 
 
@@ -81,16 +85,16 @@ def network() -> Any:
     for width, stride in ((64, 1), (64, 2), (128, 1)):
         blocks += [
             layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False),
-            layers.BatchNormalization(),
+            layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
             layers.Conv2D(width, 1, use_bias=False),
-            layers.BatchNormalization(),
+            layers.BatchNormalization(momentum=0.9),
             layers.ReLU(),
         ]
     stem = [
         layers.Input((8, 8, 1), name="image"),
         layers.Conv2D(32, 3, padding="same", use_bias=False),
-        layers.BatchNormalization(),
+        layers.BatchNormalization(momentum=0.9),
         layers.ReLU(),
     ]
     head = [layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")]
