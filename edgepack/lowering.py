@@ -36,12 +36,12 @@ def trace(model: Any, batch: int) -> Any:
     return tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def lower(traced: Any, configure: Callable[[Any], None]) -> bytes:
+def lower(traced: Any, configure: Callable[[Any], None] | None = None) -> bytes:
     """Convert; whatever TensorFlow says meanwhile is swallowed.
 
     Args:
         traced: what `trace` returned.
-        configure: sets up the converter.
+        configure: sets up the converter; None: for a float model.
 
     Raises:
         StepError: if an operator is not built in, or the converter fails.
@@ -54,7 +54,8 @@ def lower(traced: Any, configure: Callable[[Any], None]) -> bytes:
         # time, keeps the order of inputs and outputs, and makes no LSTM operator, which would carry
         # its state from one call to the next.
         converter = lite.from_concrete_functions([traced])
-        configure(converter)
+        if configure:
+            configure(converter)
         try:
             return bytes(converter.convert())
         except _failures() as error:

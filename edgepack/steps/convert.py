@@ -68,8 +68,23 @@ class Convert(Step):
                 f"the model has a loop, which cannot be calibrated for {self.quantization}",
                 "type --set convert.quantization=dynamic",
             )
+        if self.sparse:
+            self._check_sparse(lowering.lower(traced), given)
         data = lowering.lower(traced, self._configuration(model, given))
         return signature.sign(data, model.input_names, model.output_names)
+
+    def _check_sparse(self, dense: bytes, given: Given) -> None:
+        """Refuse to encode sparsely what nothing would compute sparsely; say what will be."""
+        from edgepack import flatbuffer, xnnpack
+
+        found = xnnpack.accepted(flatbuffer.read_graph(dense), given.target)
+        if not found.layers:
+            raise StepError(
+                f"{given.target.name} would compute no layer sparsely: {'; '.join(found.reasons)}",
+                "set convert.sparse to false",
+            )
+        note = f"{len(found.layers)} layers will be computed sparsely"
+        given.report(Progress(self.step_name(), 0, 0, "; ".join((note, *found.reasons))))
 
     def _configuration(self, model: Any, given: Given) -> Callable[[Any], None]:
         def configure(converter: Any) -> None:
