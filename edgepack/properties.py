@@ -77,8 +77,18 @@ class WeightStructure:
 
     @property
     def clustered(self) -> bool:
-        """Whether the weight, or each of its channels, shares few values."""
+        """Whether the weight, or each of its channels, shares few values; zeros count as shared."""
         return self.clustered_in_tensor or self.clustered_in_channel
+
+    @property
+    def shares_beside_zeros(self) -> bool:
+        """Whether values other than zero are shared, in the whole or in a usual channel."""
+        zero = int(self.zeros > 0)
+        others = SHARED * self.size * (1 - self.zeros)
+        in_tensor = self.unique_in_tensor - zero <= others
+        return self.clustered and (
+            in_tensor or self.unique_in_channel - zero <= others / self.channels
+        )
 
 
 def measure(weights: Sequence[Weight]) -> tuple[WeightStructure, ...]:
@@ -122,7 +132,7 @@ def present(structures: Sequence[WeightStructure]) -> frozenset[str]:
     """The properties of a model with these weights."""
     found = {
         "sparse": any(s.sparse for s in structures),
-        "clustered": any(s.clustered for s in structures),
+        "clustered": any(s.shares_beside_zeros for s in structures),
     }
     return frozenset(name for name, there in found.items() if there)
 

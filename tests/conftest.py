@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from samples import given, separable_network
+
+from edgepack import keras, plugins
+from edgepack.dataset import Dataset
+from edgepack.steps.finetune import Finetune
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +21,31 @@ def models() -> Path:
     if not folder:
         pytest.skip("EDGEPACK_MODELS does not name a folder of sample models")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """scikit-learn's digits."""
+    found: Dataset = plugins.load("datasets", "digits").load("digits")
+    return found
+
+
+@pytest.fixture(scope="session")
+def trained_file(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A depthwise-separable network with batch normalization, trained on digits to over 90 %."""
+    keras.start(0)
+    model = separable_network()
+    Finetune(epochs=12, learning_rate=5e-3, batch_size=64).apply(model, given(digits))
+    path = tmp_path_factory.mktemp("trained") / "model.npz"
+    path.write_bytes(keras.dump(model))
+    return path
+
+
+@pytest.fixture
+def trained(trained_file: Path) -> Any:
+    """A tf_keras model of a test's own, which steps may consume."""
+    keras.start(0)
+    return keras.read(trained_file)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
