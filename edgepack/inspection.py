@@ -112,7 +112,7 @@ def _layer(layer: Any) -> dict[str, Any]:
     return {
         "name": type(layer).__name__,
         "layer": layer.name,
-        "shape": [list(s) for s in shape] if isinstance(shape, list) else list(shape),
+        "shape": list(shape[0] if isinstance(shape, list) else shape),
         "dtype": layer.dtype,
         "parameters": layer.count_params(),
     }
