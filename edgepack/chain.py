@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgepack import audit, keras, linter, properties, training
+from edgepack import audit, keras, linter, objective, properties
 from edgepack.artifact import Artifact
 from edgepack.dataset import Dataset
 from edgepack.errors import EdgepackError, StepError
@@ -140,9 +140,11 @@ class Chain:
         """What the step's data looks like to the model: the loss, and what the linter finds."""
         facts: dict[str, Any] = {"findings": [], "loss": None}
         if "calibration" in step.needs() and self.dataset.source != SOURCE:
-            facts["findings"] = [asdict(f) for f in linter.lint_for(model, self.dataset, self.seed)]
+            count = asdict(step).get("samples", linter.SAMPLES)
+            found = linter.lint_for(model, self.dataset, self.seed, count)
+            facts["findings"] = [asdict(finding) for finding in found]
         if "labels" in step.needs():
-            facts["loss"] = str(training.derive_loss(model, self.dataset))
+            facts["loss"] = str(objective.derive_loss(model, self.dataset))
         return facts
 
     def load(self, stage: Stage) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from edgepack import audit, graph, keras, plugins
+from edgepack import audit, keras, plugins, walk
 from edgepack.artifact import sha256_of
 from edgepack.chain import FILES, Stage, contents, stage_of
 from edgepack.checks import Slot
@@ -53,8 +53,8 @@ def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
         model = form.read(origin.path, origin.custom, origin.allow_code)
     data = contents(origin.gives, model)
     facts = {
-        "inputs": graph.inputs_of(model),
-        "outputs": graph.outputs_of(model),
+        "inputs": walk.inputs_of(model),
+        "outputs": walk.outputs_of(model),
         "structure": audit.audit(origin.gives, model),
         "seconds": time.perf_counter() - started,
         "findings": [],

@@ -46,6 +46,10 @@ below 3e-4 with inputs divided by 255."""
 THUMBNAIL = 64
 
 
+SAMPLES = 200
+"""How many are looked at where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One mistake in the data: a warning, not an error.
@@ -61,7 +65,7 @@ class Finding:
     hint: str
 
 
-def lint_for(model: Any, dataset: Dataset, seed: int, count: int = 200) -> tuple[Finding, ...]:
+def lint_for(model: Any, dataset: Dataset, seed: int, count: int = SAMPLES) -> tuple[Finding, ...]:
     """What is wrong with the samples that a model would be calibrated on.
 
     Args:

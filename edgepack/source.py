@@ -43,8 +43,9 @@ class ModelSource:
 
     def custom_objects(self) -> Mapping[str, Any]:
         """The user's own classes and functions by name, as tf_keras knows them."""
-        found: Mapping[str, Any] = plugins.load("forms", self.form).custom_objects(self.custom)
-        return found
+        from edgepack import custom
+
+        return custom.custom_objects(self.custom)
 
 
 def open_model(model: Any, *, custom: str = "", allow_code: bool = False) -> ModelSource:
