@@ -19,7 +19,6 @@ SAME = {
     "silu": "swish",
     "softmax": "softmax",
     "softplus": "softplus",
-    "softsign": "softsign",
     "swish": "swish",
     "tanh": "tanh",
 }
@@ -102,6 +101,11 @@ def sparse_sigmoid(x: Any) -> Any:
     return keras.tensorflow().clip_by_value(0.5 * x + 0.5, 0.0, 1.0)
 
 
+def softsign(x: Any) -> Any:
+    """Gives x / (|x| + 1) in operators that TFLite has; of Softsign it has none."""
+    return x / (keras.tensorflow().abs(x) + 1.0)
+
+
 def squareplus(x: Any, b: float = 4) -> Any:
     """(x + sqrt(x^2 + b)) / 2."""
     tf = keras.tensorflow()
@@ -119,7 +123,10 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 
 def sparsemax(x: Any, axis: int = -1) -> Any:
-    """The projection onto the simplex, over the last axis (Martins and Astudillo 2016, alg. 1).
+    """Sparse probabilities over the last axis, as Keras 3 computes them.
+
+    Martins and Astudillo (2016, algorithm 1) take the last running total of the support; Keras 3
+    (3.15) adds up all of them, and its models were trained with that.
 
     Raises:
         ValueError: for an axis that is not the last.
@@ -128,11 +135,11 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
         raise ValueError(f"sparsemax over axis {axis}, which is not the last")
     tf = keras.tensorflow()
     falling = tf.sort(x, direction="DESCENDING")
-    total = tf.cumsum(falling, axis=-1) - 1.0
+    total = tf.cumsum(falling, axis=-1)
     rank = [float(i) for i in range(1, x.shape[-1] + 1)]
-    inside = tf.cast(falling * rank > total, "float32")
+    inside = tf.cast(falling * rank > total - 1.0, "float32")
     count = tf.reduce_sum(inside, -1, True)
-    return tf.nn.relu(x - (tf.reduce_sum(falling * inside, -1, True) - 1.0) / count)
+    return tf.nn.relu(x - (tf.reduce_sum(total * inside, -1, True) - 1.0) / count)
 
 
 _OTHER: dict[str, Callable[..., Any]] = {
@@ -152,6 +159,7 @@ _OTHER: dict[str, Callable[..., Any]] = {
         sparse_plus,
         sparse_sigmoid,
         sparsemax,
+        softsign,
         squareplus,
         tanh_shrink,
         threshold,

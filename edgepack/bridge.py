@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgepack import keras
-from edgepack.bridge_check import check_bridge
-from edgepack.bridge_layers import (
-    float32_config,
-    normalization_config,
-    twin,
-    weights_of,
-)
-from edgepack.graph import Rebuilt, Replacement, rebuild_traced
-from edgepack.walk import is_keras3
+from edgepack.bridge_check import check_bridge, check_storable
+from edgepack.bridge_layers import twin
+from edgepack.graph import Rebuilt, Replacement, rebuild_traced, refuse_without_graph
+from edgepack.layer_config import float32_config, normalization_config, weights_of
+from edgepack.walk import is_keras3, output_names
 
 
 def bridge(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
@@ -30,6 +26,7 @@ def bridge(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
     """
     rebuilt = _bridge(model, dict(custom or {}))
     check_bridge(model, rebuilt.model, rebuilt.visits)
+    check_storable(rebuilt.model, custom or {})
     return rebuilt.model
 
 
@@ -46,6 +43,7 @@ def flatten(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
     with keras.tf_keras().utils.custom_object_scope(dict(custom or {})):
         rebuilt = rebuild_traced(model, _copy)
     check_bridge(model, rebuilt.model, rebuilt.visits)
+    check_storable(rebuilt.model, custom or {})
     return rebuilt.model
 
 
@@ -55,8 +53,14 @@ def to_flat(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
 
 
 def _bridge(model: Any, custom: Mapping[str, Any]) -> Rebuilt:
+    refuse_without_graph(model)
+    names = output_names(model)
+
     def make(layer: Any, name: str) -> Replacement:
-        return twin(layer, name, custom, lambda inner: _bridge(inner, custom).model)
+        return twin(layer, name, custom, inner, is_output=name in names)
+
+    def inner(wrapped: Any) -> Any:
+        return _bridge(wrapped, custom).model
 
     with keras.tf_keras().utils.custom_object_scope(dict(custom)):
         return rebuild_traced(model, make)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,34 @@ def check_bridge(original: Any, bridged: Any, visits: Sequence[Visit] = ()) -> N
             raise _named(original, bridged, visits, inputs, limit) or _different(
                 f"output {name!r}", a, b
             )
+
+
+def check_storable(model: Any, custom: Mapping[str, Any]) -> None:
+    """Refuse TensorFlow functions and Lambda layers whose calls cannot be written down and read.
+
+    Raises:
+        ModelError: with what tf_keras says of the layer.
+    """
+    kinds = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "Lambda")
+    if not any(type(layer).__name__ in kinds for layer in model.layers):
+        return
+    try:
+        with keras.tf_keras().utils.custom_object_scope(dict(custom)), keras.trusted():
+            keras.tf_keras().models.model_from_json(json.dumps(keras.model_config(model)))
+    except (
+        AttributeError,
+        KeyError,
+        NameError,
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ModelError(
+            f"the model {model.name!r} cannot be stored as layers: {' '.join(lines[:2])}",
+            "use a layer in place of the function, or write one of your own and give its file by"
+            " --custom FILE.py",
+        ) from error
 
 
 def difference(wanted: Any, got: Any) -> float:

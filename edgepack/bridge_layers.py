@@ -9,6 +9,14 @@ from typing import Any
 from edgepack import activations, bridge_ops, keras
 from edgepack.errors import ModelError
 from edgepack.graph import Replacement
+from edgepack.layer_config import (
+    float32_config,
+    is_mirror,
+    normalization_config,
+    parameters,
+    plain,
+    weights_of,
+)
 from edgepack.walk import is_graph, is_keras3
 
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
@@ -23,7 +31,9 @@ Bridge = Callable[[Any], Any]
 """Bridges a whole model: for one inside a wrapper such as TimeDistributed."""
 
 
-def twin(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge) -> Replacement:
+def twin(
+    layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge, is_output: bool = False
+) -> Replacement:
     """What takes the place of a Keras 3 layer or operation.
 
     An activation that tf_keras lacks or computes otherwise follows the layer as operations.
@@ -33,6 +43,7 @@ def twin(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge) -> Re
         name: of the new layer.
         custom: the user's classes and functions for tf_keras, by name.
         bridge: bridges a model that the layer wraps.
+        is_output: whether an output bears the name, which must then be left to what comes last.
 
     Raises:
         ModelError: if tf_keras has no such layer, operation or activation.
@@ -44,7 +55,8 @@ def twin(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge) -> Re
     after = following(layer, custom)
     if after is not None and type(layer).__name__ == "Activation":
         return Replacement(call=_named_errors(after, layer))
-    new = _make(layer, name, custom, bridge, split=after is not None)
+    own = f"{name}_linear" if after is not None and is_output else name
+    new = _make(layer, own, custom, bridge, split=after is not None)
     call = _adapted(layer, new)
     if after is not None:
         call = _then(call, after)
@@ -58,16 +70,25 @@ def following(layer: Any, custom: Mapping[str, Any]) -> Callable[[Any], Any] | N
     if activation is None or is_graph(inner) or not _is_builtin(inner) or _is_recurrent(inner):
         return None
     if _is_layer(activation):
-        return twin(activation, f"{layer.name}_{activation.name}", custom, _no_model)
+        if activation.weights:
+            _refuse_activation(layer, "activation", activation)
+        return twin(activation, f"{layer.name}_{activation.name}", custom, _no_model).__call__
     name = getattr(activation, "__name__", type(activation).__name__)
     if name in custom or (name in activations.SAME and is_keras_function(activation)):
         return None
+    return _applied(layer, activation, name)
+
+
+def _applied(layer: Any, activation: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+    """An activation function as one on tf_keras tensors."""
     if str(getattr(activation, "__module__", "")).startswith("tensorflow."):
-        found: Callable[[Any], Any] = activation
-        return found
+        return activation
     function = activations.other(name) if is_keras_function(activation) else None
     if function is None and name == "<lambda>":
-        return _python_function(activation, f"{layer.name}_activation")
+        made: Callable[[Any], Any] = keras.tf_keras().layers.Lambda(
+            activation, name=f"{layer.name}_activation"
+        )
+        return made
     if function is None:
         raise ModelError(
             f"the activation {name!r} of layer {layer.name!r} ({type(layer).__name__})"
@@ -82,49 +103,9 @@ def is_keras_function(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).split(".")[0] == "keras"
 
 
-def weights_of(layer: Any, new: Any = None) -> list[Any]:
-    """The weights of a layer as arrays.
-
-    Raises:
-        ModelError: if one of them is not finite; it is named.
-    """
-    import numpy as np
-
-    if type(new).__name__ == "Normalization":
-        return []
-    arrays: list[Any] = list(layer.get_weights())
-    for variable, array in zip(layer.weights, arrays, strict=True):
-        if array.dtype.kind == "f" and not np.isfinite(array.astype(np.float32)).all():
-            raise ModelError(
-                f"the weight {variable.name!r} of layer {layer.name!r}"
-                f" ({type(layer).__name__}) holds {_broken(array)}",
-                "the training that made it diverged: train again, or take an earlier checkpoint",
-            )
-    return arrays
-
-
-def float32_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A layer's configuration with float32 for a mixed or half precision."""
-    policy = config.get("dtype")
-    if isinstance(policy, dict):
-        policy = policy.get("config", {}).get("name", "float32")
-    whole = isinstance(policy, str) and policy.startswith(("int", "uint", "bool", "string"))
-    return {**config, "dtype": policy if whole else "float32"} if "dtype" in config else config
-
-
-def normalization_config(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """Mean and variance of a Normalization layer as settings, in the shape that broadcasts."""
-    import numpy as np
-
-    if layer.mean is None:
-        return config
-    mean, variance = (np.asarray(v).tolist() for v in (layer.mean, layer.variance))
-    return {**config, "mean": mean, "variance": variance}
-
-
 def _make(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge, split: bool) -> Any:
     cls = _class_of(layer, custom)
-    config = _plain(float32_config({**layer.get_config(), "name": name}))
+    config = plain(float32_config({**layer.get_config(), "name": name}))
     config.update(_inner_layers(layer, config, custom, bridge))
     config.update(_functions(layer, config, custom))
     if not _is_builtin(layer) or type(layer).__name__ in custom:
@@ -135,7 +116,7 @@ def _make(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge, spli
         config["activation"] = None
     if cls.__name__ == "Normalization":
         config = normalization_config(layer, config)
-    known = _parameters(cls)
+    known = parameters(cls)
     kept = {k: v for k, v in config.items() if k in known and not k.endswith("_initializer")}
     return _build(layer, lambda: cls(**kept))
 
@@ -180,11 +161,13 @@ def _inner_layers(
         split = type(layer).__name__ == "TimeDistributed" and following(layer, custom) is not None
         if not split and following(inner, custom) is not None:
             _refuse_activation(inner, "activation", inner.activation)
-        return _make(inner, inner.name, custom, bridge, split)
+        return _make(inner, inner.name.removeprefix("forward_"), custom, bridge, split)
 
     held = {k: getattr(layer, k, None) for k in INNER if config.get(k)}
     if type(layer).__name__ == "Bidirectional":
         held["layer"] = layer.forward_layer
+        if is_mirror(layer.forward_layer, layer.backward_layer):
+            held["backward_layer"] = config["backward_layer"] = None
     return {k: make(v) for k, v in held.items() if v is not None}
 
 
@@ -212,26 +195,6 @@ def _refuse_activation(layer: Any, key: str, function: Any) -> None:
         " is not one that tf_keras computes alike",
         f"train it with one of {', '.join(sorted(activations.SAME))}",
     )
-
-
-def _plain(value: Any) -> Any:
-    """Configuration without Keras 3's wrappers: just ``class_name`` and ``config`` of objects."""
-    if isinstance(value, dict) and "class_name" in value:
-        return {k: _plain(v) for k, v in value.items() if k in ("class_name", "config")}
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
-
-
-def _parameters(cls: type[Any]) -> set[str]:
-    """The settings that a tf_keras layer's constructor takes."""
-    known = {"name", "trainable", "dtype"}
-    for base in cls.__mro__:
-        if base.__module__.endswith("base_layer"):
-            break
-        constructor = vars(base).get("__init__")
-        known |= set(inspect.signature(constructor).parameters) if constructor else set()
-    return known - {"self", "args", "kwargs"}
 
 
 def _adapted(layer: Any, new: Any) -> Callable[..., Any]:
@@ -284,10 +247,6 @@ def _lambda(layer: Any, name: str) -> Any:
     return make(layer.function, arguments=layer.arguments or None, name=name)
 
 
-def _python_function(function: Any, name: str) -> Any:
-    return keras.tf_keras().layers.Lambda(function, name=name)
-
-
 def _no_model(model: Any) -> Any:
     raise ModelError(f"the model {model.name!r} is used as an activation", CODE_HINT)
 
@@ -304,9 +263,3 @@ def _is_builtin(layer: Any) -> bool:
 
 def _is_recurrent(layer: Any) -> bool:
     return any(c.__module__.split(".")[-2:-1] == ["rnn"] for c in type(layer).__mro__)
-
-
-def _broken(array: Any) -> str:
-    import numpy as np
-
-    return "NaN" if np.isnan(array).any() else "infinite values"

@@ -73,7 +73,6 @@ def _arithmetic() -> dict[str, Function]:
         "Subtract": operations.merge("Subtract", tf.subtract),
         "TrueDivide": tf.truediv,
         "Where": tf.where,
-        "Einsum": operations.einsum,
     }
 
 
@@ -156,9 +155,9 @@ def _reductions() -> dict[str, Function]:
 
 def _activations() -> dict[str, Function]:
     tf = keras.tensorflow()
-    plain = ("Relu", "Selu", "Sigmoid", "Softplus", "Softsign")
+    plain = ("Relu", "Selu", "Sigmoid", "Softplus")
     known = {name: operations.activation(name.lower()) for name in plain}
-    alike = ("HardSigmoid", "HardSilu", "HardTanh", "LogSigmoid", "Relu6", "SparsePlus")
+    alike = ("HardSigmoid", "HardSilu", "HardTanh", "LogSigmoid", "Relu6", "Softsign", "SparsePlus")
     return (
         known
         | {name: _as_operation(name) for name in (*alike, "SparseSigmoid", "TanhShrink")}

@@ -59,8 +59,9 @@ def keras3_objects(custom_file: Path | None) -> dict[str, Any]:
     """
     if custom_file is None:
         return {}
-    saving = keras.keras3().saving
-    return _own(run_file(custom_file, ModelError), saving.get_registered_name)
+    three = keras.keras3()
+    with _tensorflow_keras(three):
+        return _own(run_file(custom_file, ModelError), three.saving.get_registered_name)
 
 
 def _own(module: ModuleType, registered_name: Any) -> dict[str, Any]:
@@ -76,21 +77,30 @@ def _own(module: ModuleType, registered_name: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def _keras2_as_keras() -> Iterator[None]:
     """Let ``import keras`` and ``tensorflow.keras`` find tf_keras."""
-    tf, two = keras.tensorflow(), keras.tf_keras()
+    two = keras.tf_keras()
     loaded = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "tf_keras"}
     hidden = {n: sys.modules.pop(n) for n in list(sys.modules) if _is_alias(n)}
-    before = tf.keras
     for name, module in loaded.items():
         for alias in ("keras", "tensorflow.keras"):
             sys.modules[name.replace("tf_keras", alias, 1)] = module
-    tf.keras = two
+    try:
+        with _tensorflow_keras(two):
+            yield
+    finally:
+        for name in [n for n in sys.modules if _is_alias(n)]:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+@contextlib.contextmanager
+def _tensorflow_keras(package: ModuleType) -> Iterator[None]:
+    """Let ``tf.keras`` be one of the two; by itself it depends on whether TF-MOT is loaded."""
+    tf = keras.tensorflow()
+    before, tf.keras = tf.keras, package
     try:
         yield
     finally:
         tf.keras = before
-        for name in [n for n in sys.modules if _is_alias(n)]:
-            del sys.modules[name]
-        sys.modules.update(hidden)
 
 
 def _is_alias(name: str) -> bool:

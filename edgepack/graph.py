@@ -79,7 +79,8 @@ def rebuild_traced(
     builder = _Builder(make_layer, _Names(model))
     inputs = [_new_input(t, batch_size) for t in model.inputs]
     outputs = walk(model, inputs, builder.apply)
-    named = [_named(t, n, builder.names) for t, n in zip(outputs, output_names(model), strict=True)]
+    used = {producer(t).name for visit in builder.visits for t in visit.outputs}
+    named = [_named(t, n, used) for t, n in zip(outputs, output_names(model), strict=True)]
     new = keras.tf_keras().Model(inputs, named, name=name or model.name)
     builder.copy_weights()
     return Rebuilt(new, builder.visits)
@@ -99,7 +100,7 @@ def refuse_without_graph(model: Any) -> None:
             "rebuild it with the functional API: keras.Model(inputs, outputs), where the outputs"
             " are made by calling its layers on keras.Input tensors",
         )
-    if not model.inputs:
+    if not getattr(model, "inputs", None):
         raise ModelError(
             f"the {kind} model {model.name!r} has no input shape",
             "put an Input layer in front: keras.Sequential([keras.Input(shape), ...])",
@@ -187,9 +188,9 @@ def _new_input(tensor: Any, batch_size: int | None) -> Any:
     return keras.tf_keras().Input(batch_shape=shape, dtype=dtype(tensor), name=name)
 
 
-def _named(tensor: Any, name: str, names: _Names) -> Any:
+def _named(tensor: Any, name: str, used: set[str]) -> Any:
     """An output under its wanted name; where its layer could not bear it, by a linear layer."""
-    if producer(tensor).name == name or name in names.taken:
+    if producer(tensor).name == name or name in used:
         return tensor
-    names.taken.add(name)
+    used.add(name)
     return keras.tf_keras().layers.Activation("linear", name=name, dtype=tensor.dtype)(tensor)

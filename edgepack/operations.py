@@ -172,11 +172,6 @@ def normalize(x: Any, *, axis: int, order: int, epsilon: float | None) -> Any:
     return keras.tensorflow().math.l2_normalize(x, axis, epsilon=(epsilon or 1e-7) ** 2)
 
 
-def einsum(*operands: Any, subscripts: str) -> Any:
-    """The sum over repeated subscripts."""
-    return keras.tensorflow().einsum(subscripts, *operands)
-
-
 def resize(x: Any, *, size: Any, interpolation: str, antialias: bool) -> Any:
     """Images to a size."""
     return keras.tensorflow().image.resize(x, list(size), interpolation, antialias=antialias)
