@@ -39,10 +39,15 @@ class Loss:
 
     def function(self) -> Callable[[Any, Any], Any]:
         """``f(labels, outputs)``, the mean over a batch."""
+        tf = keras.tensorflow()
         compute = keras.tf_keras().losses.get(self.name)
         options = {"from_logits": True} if self.from_logits else {}
-        mean = keras.tensorflow().reduce_mean
-        return lambda labels, outputs: mean(compute(labels, outputs, **options))
+
+        def mean(labels: Any, outputs: Any) -> Any:
+            shape = tf.shape(outputs)[:-1] if self.name.startswith("sparse") else tf.shape(outputs)
+            return tf.reduce_mean(compute(tf.reshape(labels, shape), outputs, **options))
+
+        return mean
 
 
 @dataclass(frozen=True)
