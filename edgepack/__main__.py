@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 import click
 
 import edgepack
 from edgepack import plugins
-from edgepack.errors import EdgepackError
+from edgepack.errors import EdgepackError, InputError
 
 BUG = 70
 INTERRUPTED = 130
@@ -30,14 +29,21 @@ class Commands(click.Group):
         found: click.Command = plugins.load("commands", name).command
         return found
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by the first lines of their files, so that none is imported."""
+        rows = [
+            (n, plugins.purpose("commands", n.replace("-", "_"))) for n in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that was typed; a misspelt one gets the nearest as its hint."""
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
-            hint = plugins.suggest(args[0], known)
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+            raise InputError(f"there is no command {args[0]!r}", plugins.suggest(args[0], known))
         return super().resolve_command(ctx, args)
 
 
@@ -61,12 +67,11 @@ def run(args: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = sys.argv[1:] if args is None else args
     try:
-        result = cli.main(words, prog_name="edgepack", standalone_mode=False)
+        result = cli.main(words or ["--help"], prog_name="edgepack", standalone_mode=False)
     except EdgepackError as error:
         return _fail(error, verbose=not {"-v", "--verbose"}.isdisjoint(words))
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _fail(_as_input_error(error), verbose=False)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; finished steps and epochs are kept: type the same again", err=True)
         return INTERRUPTED
@@ -74,6 +79,8 @@ def run(args: list[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except Exception:
+        import traceback
+
         traceback.print_exc()
         click.echo(
             "error: this is a bug in edgepack; please report it with the lines above", err=True
@@ -82,8 +89,20 @@ def run(args: list[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _as_input_error(error: click.ClickException) -> InputError:
+    """A misspelt option in the words of all other errors."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    return InputError(
+        message[:1].lower() + message[1:],
+        f"type: {context.command_path if context else 'edgepack'} --help",
+    )
+
+
 def _fail(error: EdgepackError, *, verbose: bool) -> int:
     if verbose and error.__cause__:
+        import traceback
+
         traceback.print_exception(error)
     click.echo(f"error: {error.message}", err=True)
     if error.hint:

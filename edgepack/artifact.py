@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,8 @@ class Artifact:
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes as hex digits; the file is streamed."""
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -18,6 +18,13 @@ def names(kind: str) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
+def purpose(kind: str, name: str) -> str:
+    """What a plug-in is for, by the first line of its file, which is not imported."""
+    with (PACKAGE / kind / f"{name}.py").open(encoding="utf-8") as file:
+        line = file.readline().strip().strip('"')
+    return line.rpartition("``: ")[2]
+
+
 def load(kind: str, name: str, error: type[EdgepackError] = InputError) -> ModuleType:
     """Import one plug-in; an unknown name raises ``error`` with the nearest one as its hint."""
     known = names(kind)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepack import plugins
 from edgepack.errors import RecipeError
 from edgepack.step import Step
-from edgepack.target import Target
+
+if TYPE_CHECKING:
+    from edgepack.target import Target
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def read_recipe(name: str) -> Recipe:
     Raises:
         RecipeError: if it is unknown, unreadable, or has a wrong step or setting.
     """
+    import tomllib
+
     path = Path(name)
     if path.suffix != ".toml":
         if name not in recipe_names():
@@ -104,7 +107,10 @@ def read_recipe(name: str) -> Recipe:
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"the recipe {path} cannot be read: {error}") from error
+        raise RecipeError(
+            f"the recipe {path} cannot be read: {error}",
+            "check its path and its TOML; edgepack recipes lists what there is",
+        ) from error
     return make_recipe(path.stem, facts)
 
 
@@ -153,18 +159,19 @@ def _checked(step: str, field: Field[Any], value: object) -> object:
     value = _converted(kind, value)
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     if type(value) is not kind:
-        raise RecipeError(f"{step}.{field.name} is {value!r}, which is no {kind.__name__}")
+        raise RecipeError(
+            f"{step}.{field.name} is {value!r}, which is no {kind.__name__}",
+            f"give one such as {field.default}; edgepack steps {step} lists all settings",
+        )
     if choices and value not in choices:
         hint = plugins.suggest(str(value), list(choices))
         raise RecipeError(f"{step}.{field.name} is {value!r}", hint)
     below = low is not None and not value >= low  # written so that NaN is refused too
     above = high is not None and not value <= high
     if below or above:
-        raise RecipeError(
-            f"{step}.{field.name} is {value}, out of its range",
-            f"give a value from {low if low is not None else '-'}"
-            f" to {high if high is not None else '-'}",
-        )
+        ends = (("at least", low), ("at most", high))
+        told = " and ".join(f"{word} {end}" for word, end in ends if end is not None)
+        raise RecipeError(f"{step}.{field.name} is {value}, out of its range", f"give {told}")
     return value
 
 

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,8 @@ def cache_folder() -> Path:
 @cache
 def versions() -> dict[str, str]:
     """Versions of the installed `FRAMEWORKS`."""
+    from importlib import metadata
+
     found = {}
     for package in FRAMEWORKS:
         with contextlib.suppress(metadata.PackageNotFoundError):

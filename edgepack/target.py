@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -64,6 +63,8 @@ def read_target(name: str) -> Target:
     Raises:
         TargetError: if it is unknown, unreadable, or has a wrong, unknown or missing key.
     """
+    import tomllib
+
     path = Path(name)
     if path.suffix != ".toml":
         if name not in target_names():

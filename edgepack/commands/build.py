@@ -12,7 +12,7 @@ from edgepack.commands._console import progress
 from edgepack.errors import GateError
 
 
-@click.command("build", short_help="Compress, convert and verify a model for a target.")
+@click.command("build")
 @click.argument("model")
 @click.option("--target", "-t", required=True, help="A target's name, or a TOML file of your own.")
 @click.option(

@@ -6,14 +6,14 @@ import json
 
 import click
 
-from edgepack.store import Store
 
-
-@click.command("cache", short_help="Show or clean the store of finished steps.")
+@click.command("cache")
 @click.option("--clean", is_flag=True, help="Remove everything.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(clean: bool, as_json: bool) -> None:
     """Show where finished steps are kept and how large they are, or remove them."""
+    from edgepack.store import Store
+
     store = Store()
     facts = {"folder": str(store.root), "results": store.count(), "size_bytes": store.size_bytes()}
     if clean:

@@ -18,7 +18,7 @@ SETTINGS = (
 """The data set is small, so it takes more passes, in smaller batches, than the defaults."""
 
 
-@click.command("demo", short_help="Train, compress, verify and time a small model.")
+@click.command("demo")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

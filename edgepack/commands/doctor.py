@@ -18,9 +18,8 @@ from pathlib import Path
 
 import click
 
-from edgepack import plugins
+from edgepack import plugins, table
 from edgepack.errors import DataError
-from edgepack import table
 from edgepack.store import cache_folder
 
 PYTHONS = ((3, 11), (3, 12))
@@ -54,7 +53,7 @@ class Check:
     hint: str = ""
 
 
-@click.command("doctor", short_help="Check this machine.")
+@click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(as_json: bool) -> None:
     """Check this machine, and say what to type for what is missing.

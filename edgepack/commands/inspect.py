@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command("inspect", short_help="Show what a model or a bundle is made of.")
+@click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--custom", default="", help="A Python file with the model's own layers.")
 @click.option("--allow-code", is_flag=True, help="Let code inside the model's file run.")

@@ -6,11 +6,11 @@ import json
 
 import click
 
-from edgepack.recipe import Recipe, read_recipe, recipe_names, settings_of, step_labels
 from edgepack import table
+from edgepack.recipe import Recipe, read_recipe, recipe_names, settings_of, step_labels
 
 
-@click.command("recipes", short_help="List recipes, or show one.")
+@click.command("recipes")
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(name: str, as_json: bool) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 
-from edgepack import plugins
+from edgepack import plugins, table
 from edgepack.recipe import step_class
-from edgepack import table
 from edgepack.step import Step
 
 
-@click.command("steps", short_help="List steps, or show one with its settings.")
+@click.command("steps")
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(name: str, as_json: bool) -> None:

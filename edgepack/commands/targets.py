@@ -13,7 +13,7 @@ from edgepack.target import Target, read_target, target_names
 HEADERS = ("target", "name", "architecture", "cpu", "cores", "RAM", "runtime", "recipe")
 
 
-@click.command("targets", short_help="List targets, or show one.")
+@click.command("targets")
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(name: str, as_json: bool) -> None:

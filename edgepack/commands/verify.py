@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgepack.bundle import verify
 
-
-@click.command("verify", short_help="Check every byte of a bundle.")
+@click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(bundle: Path, as_json: bool) -> None:
     """Check every byte of BUNDLE against its manifest; exits 1 if any is changed."""
+    from edgepack.bundle import verify
+
     found = verify(bundle)
     files = found.manifest["files"]
     if as_json:

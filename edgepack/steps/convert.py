@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from edgepack import keras
 from edgepack.errors import RecipeError, StepError
 from edgepack.progress import Progress
 from edgepack.step import Given, Step, setting
@@ -87,6 +86,8 @@ class Convert(Step):
         given.report(Progress(self.step_name(), 0, 0, "; ".join((note, *found.reasons))))
 
     def _configuration(self, model: Any, given: Given) -> Callable[[Any], None]:
+        from edgepack import keras
+
         def configure(converter: Any) -> None:
             tf = keras.tensorflow()
             converter.optimizations = self._optimizations(tf.lite.Optimize)
