@@ -119,6 +119,13 @@ def _restorable(config: Any) -> Any:
     return {key: _restorable(part) for key, part in config.items() if key != "build_config"}
 
 
+def trusted() -> Any:
+    """A scope in which tf_keras makes Lambda layers; the user allowed their code when they came."""
+    tf_keras()
+    scope = importlib.import_module("tf_keras.src.saving.serialization_lib").SafeModeScope
+    return scope(safe_mode=False)
+
+
 def read(path: Path, custom: Mapping[str, Any] | None = None) -> Any:
     """Read what `dump` gave.
 
@@ -137,7 +144,7 @@ def read(path: Path, custom: Mapping[str, Any] | None = None) -> Any:
             weights = [file[name] for name in sorted(file.files) if name != "config"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a stored model: {error}") from error
-    with tfmot().quantization.keras.quantize_scope(dict(custom or {})):
+    with tfmot().quantization.keras.quantize_scope(dict(custom or {})), trusted():
         model = tf_keras().models.model_from_json(config)
     model.set_weights(weights)
     return model
