@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepack import diagnose, evaluate
+from edgepack import evaluate
 from edgepack.artifact import sha256_of
 from edgepack.chain import Chain, Stage
 from edgepack.dataset import Split, match
@@ -111,6 +111,8 @@ def _scores(
 
 
 def _culprit(pair: Pair, samples: evaluate.Arrays) -> str:
+    from edgepack import diagnose
+
     few = {name: x[:DIAGNOSED] for name, x in samples.items()}
     return diagnose.first_collapsed_layer(
         pair.named_baseline.read(), pair.named_final.read(), few, pair.inputs

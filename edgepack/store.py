@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +30,20 @@ FRAMEWORKS = (
     "tf_keras",
 )
 """The packages whose versions are part of every key."""
+
+
+UNWRITABLE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    }
+)
+"""What a folder that is full, read-only or no folder at all answers with."""
+
+IMPORT = re.compile(
+    r"^[ \t]*(?:from (edgepack[\w.]*) import (\([^)]*\)|.*)|import (edgepack[\w.]*))", re.MULTILINE
+)
+"""A line that imports edgepack's own; parsing 50 files would take longer than a cached build."""
 
 
 def cache_folder() -> Path:
@@ -80,11 +94,8 @@ def _file_of(module: str) -> Path | None:
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for package, members, module in IMPORT.findall(path.read_text(encoding="utf-8")):
+        names += [module or package, *(f"{package}.{word}" for word in re.findall(r"\w+", members))]
     return tuple(name for name in names if name.startswith("edgepack."))
 
 
@@ -216,13 +227,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            if error.errno not in (
-                errno.ENOSPC,
-                errno.EACCES,
-                errno.EROFS,
-                errno.EDQUOT,
-                errno.EPERM,
-            ):
+            if error.errno not in UNWRITABLE:
                 raise
             raise InputError(
                 f"the cache folder {self.root} cannot be written: {error.strerror}",
