@@ -43,6 +43,8 @@ SECTIONS = (
 
 PACKAGES = ("tensorflow.python.keras", "tensorflow.keras", "tf_keras", "keras")
 
+HARMFUL = "do not use it; Keras saves no such file"
+
 NOT_A_MODEL = "give a model saved by model.save('FILE.keras'), or a Keras .h5 file"
 
 
@@ -115,10 +117,15 @@ def check_objects(
         given = {name, str(thing.get("registered_name"))} & set(custom)
         if not given and not _is_known(thing.get("module"), kind, name, is_builtin):
             raise ModelError(
-                f"the layer {owner!r} of {archive.path.name} needs {name!r},"
+                f"{_the_layer(owner)}{archive.path.name} needs {name!r},"
                 f" which is not part of Keras{_from(thing.get('module'))}",
                 f"type --custom FILE.py, with a file that defines {name}",
             )
+
+
+def _the_layer(owner: str) -> str:
+    """A whole model that is subclassed has no name in its configuration."""
+    return f"the layer {owner!r} of " if owner else ""
 
 
 def registered_names(archive: Archive) -> dict[str, str]:
@@ -147,11 +154,12 @@ def _check_members(path: Path, file: zipfile.ZipFile) -> None:
     for member in file.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in member.filename:
-            raise ModelError(f"{path} would write outside its folder: {member.filename!r}")
+            raise ModelError(f"{path} would write outside its folder: {member.filename!r}", HARMFUL)
         if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
             raise ModelError(
                 f"{path}: {member.filename} unpacks to {member.file_size} bytes"
-                f" from {member.compress_size}, which no model does"
+                f" from {member.compress_size}, which no model does",
+                HARMFUL,
             )
 
 
@@ -167,7 +175,7 @@ def _missing(name: str) -> zipfile.ZipInfo:
 def _limited(path: Path, member: IO[bytes], name: str) -> bytes:
     text = member.read(LIMIT_BYTES + 1)
     if len(text) > LIMIT_BYTES:
-        raise ModelError(f"{path}: {name} is larger than {LIMIT_BYTES} bytes")
+        raise ModelError(f"{path}: {name} is larger than {LIMIT_BYTES} bytes", HARMFUL)
     return text
 
 
@@ -209,12 +217,12 @@ def _check_datasets(path: Path, group: Any, size: int) -> None:
     for name in group:
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.ExternalLink):
-            raise ModelError(f"{path}: {name} is a link to another file, {link.filename}")
+            raise ModelError(f"{path}: {name} is a link to another file, {link.filename}", HARMFUL)
         item = group[name]
         if isinstance(item, h5py.Group) and not isinstance(link, h5py.SoftLink):
             _check_datasets(path, item, size)
         elif isinstance(item, h5py.Dataset) and item.nbytes > max(BOMB_BYTES, BOMB_RATIO * size):
-            raise ModelError(f"{path}: {name} unpacks to {item.nbytes} bytes from {size}")
+            raise ModelError(f"{path}: {name} unpacks to {item.nbytes} bytes from {size}", HARMFUL)
 
 
 def _text(value: Any) -> str:

@@ -131,7 +131,9 @@ def _floats(name: str, values: Any) -> tuple[float, ...]:
     try:
         array = np.atleast_1d(np.asarray(values, np.float64))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not a number: {values!r}") from error
+        raise DataError(
+            f"{name} is not a number: {values!r}", "give one number, or one a channel"
+        ) from error
     usable = array.ndim == 1 and array.size and np.isfinite(array).all()
     if not usable or (name == "scale" and not array.all()):
         raise DataError(

@@ -99,7 +99,9 @@ def read_subject(path: Path) -> Subject:
         with subject.model.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise ModelError(f"{subject.model} cannot be read: {error.strerror}") from error
+        raise ModelError(
+            f"{subject.model} cannot be read: {error.strerror}", "name a bundle or a .tflite file"
+        ) from error
     if head[4:] != b"TFL3":
         raise ModelError(
             f"{subject.model} is not a .tflite model",

@@ -46,7 +46,10 @@ def check_split(split: str, inputs: Arrays, outputs: Arrays) -> None:
         lengths[name] = len(array) if array.ndim else 0
     if not lengths or not all(lengths.values()):
         empty = ", ".join(name for name, length in lengths.items() if not length) or "it"
-        raise DataError(f"the {split} split is empty: {empty} has no samples")
+        raise DataError(
+            f"the {split} split is empty: {empty} has no samples",
+            "give samples, or leave the split out",
+        )
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{length} of {name}" for name, length in lengths.items())
         raise DataError(
@@ -61,7 +64,10 @@ def check_outputs(split: str, name: str, y: NDArray[Any], labels: Sequence[str])
 
     if not is_labels(y):
         if not np.isfinite(y).all():
-            raise DataError(f"{name} of the {split} split holds NaN or infinite values")
+            raise DataError(
+                f"{name} of the {split} split holds NaN or infinite values",
+                "leave those samples out",
+            )
         return
     low, high = int(y.min()), int(y.max())
     if low < 0 or (labels and high >= len(labels)):
@@ -86,7 +92,8 @@ def check_same_shape(what: str, first: NDArray[Any], second: NDArray[Any]) -> No
     if first.shape[1:] != second.shape[1:]:
         raise DataError(
             f"{what} has samples of shape {first.shape[1:]} in one split"
-            f" and {second.shape[1:]} in another"
+            f" and {second.shape[1:]} in another",
+            "give all samples one shape",
         )
 
 
@@ -139,7 +146,9 @@ def _check_label_range(slot: Slot, y: NDArray[Any], size: int | None) -> None:
         raise DataError(
             f"the data has the label {int(y.max())}, the output {slot.name} tells"
             f" {classes} classes apart, 0 to {classes - 1}",
-            "store targets of a regression as float32" if size == 1 else "",
+            "store targets of a regression as float32"
+            if size == 1
+            else "correct the labels, or give a model with an output for each class",
         )
 
 

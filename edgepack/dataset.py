@@ -202,7 +202,9 @@ def check(dataset: Dataset) -> None:
     """
     splits = dataset.splits()
     if not splits:
-        raise DataError(f"the data {dataset.source} has no samples")
+        raise DataError(
+            f"the data {dataset.source} has no samples", "give some of x, x_train or x_test"
+        )
     named = dataset.labels if all(len(s.outputs) < 2 for s in splits.values()) else ()
     for name, split in splits.items():
         checks.check_split(name, split.inputs, split.outputs)

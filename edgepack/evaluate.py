@@ -90,7 +90,10 @@ class Metric:
         try:
             return float(np.mean([self.function(outputs[n], labels[n]) for n in common]))
         except (ValueError, TypeError, IndexError) as error:
-            raise DataError(f"the metric {self.name} fails on these labels: {error}") from error
+            raise DataError(
+                f"the metric {self.name} fails on these labels: {error}",
+                f"name one that suits them with --metric: {', '.join(METRICS)}, FILE.py:function",
+            ) from error
 
 
 def read_metric(name: str) -> Metric:

@@ -29,7 +29,7 @@ def of_files(files: Iterable[tuple[str, Path]], *notes: str) -> str:
         try:
             digest.update(f"{len(name)}:{name}{sha256_of(path)}".encode())
         except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+            raise DataError(f"cannot read {path}: {error.strerror}", "check its rights") from error
     for note in notes:
         digest.update(f"{len(note)}:{note}".encode())
     return digest.hexdigest()

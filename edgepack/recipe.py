@@ -125,7 +125,8 @@ def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:
         raise RecipeError(f"recipe {name} has no steps", 'add [[steps]] with step = "convert"')
     description = facts.get("description", "")
     if not isinstance(description, str):
-        raise RecipeError(f"recipe {name}: description is {description!r}, which is no text")
+        hint = "put it in quotes"
+        raise RecipeError(f"recipe {name}: description is {description!r}, no text", hint)
     return Recipe(name, description, tuple(_make_step(name, row) for row in rows))
 
 

@@ -63,7 +63,9 @@ def load_function(spec: str, error: type[EdgepackError] = InputError) -> Callabl
         raise error(f"{path} has no function {name!r}", hint)
     function = getattr(module, name)
     if not callable(function):
-        raise error(f"{name} in {path} is a {type(function).__name__}, not a function")
+        raise error(
+            f"{name} in {path} is a {type(function).__name__}, not a function", "name a function"
+        )
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:

@@ -65,8 +65,8 @@ def test_a_recipe_must_end_in_a_form_of_the_target() -> None:
     [
         ({"step": "prone"}, "no step 'prone'", "'prune'"),
         ({"step": "prune", "sparcity": 0.5}, "no setting 'sparcity'", "'sparsity'"),
-        ({"step": "prune", "sparsity": 1.5}, "out of its range", "from 0"),
-        ({"step": "prune", "sparsity": float("nan")}, "out of its range", "from 0"),
+        ({"step": "prune", "sparsity": 1.5}, "out of its range", "at least 0"),
+        ({"step": "prune", "sparsity": float("nan")}, "out of its range", "at least 0"),
         ({"step": "prune", "sparsity": "much"}, "no float", ""),
         ({"step": "prune", "schedule": "polinomial"}, "polinomial", "'polynomial'"),
         ({"step": "convert", "samples": True}, "no int", ""),

@@ -90,7 +90,9 @@ def check_out(out: Path | None) -> None:
     from edgepack.errors import InputError
 
     if out and not out.absolute().parent.is_dir():
-        raise InputError(f"cannot write {out}: there is no folder {out.absolute().parent}")
+        raise InputError(
+            f"cannot write {out}: there is no folder {out.absolute().parent}", "make it"
+        )
 
 
 def write(out: Path, document: str) -> None:
@@ -103,7 +105,7 @@ def write(out: Path, document: str) -> None:
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+        raise InputError(f"cannot write {out}: {error.strerror}", "name another --out") from error
 
 
 def text(benchmark: Benchmark, verdict: Verdict) -> str:

@@ -138,7 +138,9 @@ def _visible(root: Path) -> Iterator[Path]:
     try:
         paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"cannot read the folder {root}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read the folder {root}: {error.strerror}", "check its rights"
+        ) from error
     for path in paths:
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
             raise DataError(f"{path} is a link that leads outside its folder", "copy the file")
@@ -165,7 +167,9 @@ def _settings(path: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(
+            f"{path} cannot be read: {error}", "copy it again, or leave it out"
+        ) from error
     for key, value in settings.items():
         if key not in KEYS:
             raise DataError(f"{path} has an unknown key {key!r}", suggest(key, list(KEYS)))
@@ -183,4 +187,4 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"color in {path} is {settings['color']!r}", 'write "rgb" or "gray"')
     labels = settings.get("labels", [])
     if len(set(map(str, labels))) != len(labels):
-        raise DataError(f"labels in {path} names a class twice")
+        raise DataError(f"labels in {path} names a class twice", "give each class one line")

@@ -118,4 +118,7 @@ def _elements(spec: str, stream: Any) -> Iterator[dict[str, Any]]:
             yield _flatten(dict(zip(("x", "y"), pair, strict=False)))
     except sys.modules["tensorflow"].errors.OpError as error:
         reason = str(error.message).strip().split("\n")[-1]
-        raise DataError(f"{spec} returned data that fails when it is read: {reason}") from error
+        raise DataError(
+            f"{spec} returned data that fails when it is read: {reason}",
+            "iterate over it by itself",
+        ) from error

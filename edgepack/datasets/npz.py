@@ -41,7 +41,8 @@ def offers(spec: str) -> frozenset[str]:
         with zipfile.ZipFile(spec) as file:
             names = file.namelist()
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{spec} is not a whole .npz file: {error}") from error
+        hint = "copy it again, or save it with numpy.savez"
+        raise DataError(f"{spec} is not a whole .npz file: {error}", hint) from error
     return arrays.offers([name.removesuffix(".npy") for name in names])
 
 

@@ -66,7 +66,7 @@ def refusal(kind: str, message: str) -> EdgepackError:
             "type on the device: pip install ai-edge-litert",
         )
     if kind == "inputs":
-        return ModelError(f"the inputs do not fit the model: {message}")
+        return ModelError(f"the inputs do not fit the model: {message}", "build the bundle again")
     return ModelError(
         f"the runtime refuses the model: {message}",
         "convert it again, or use the runtime that it was made for",
