@@ -59,8 +59,7 @@ def write_bundle(
     Raises:
         InputError: if the folder holds something else, is read-only, or the disk is full.
     """
-    if folder.exists() and not _replaceable(folder):
-        raise InputError(f"{folder} exists and is no bundle", "name another folder with --out")
+    check_place(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -78,6 +77,25 @@ def write_bundle(
             "make room or name another folder with --out; finished steps are kept in the cache",
         ) from error
     return Bundle(folder, written)
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place where a bundle cannot be written; nothing is left there.
+
+    Raises:
+        InputError: if the folder holds something else, or its nearest parent cannot be written.
+    """
+    hint = "name another folder with --out"
+    if folder.exists() and not _replaceable(folder):
+        raise InputError(f"{folder} exists and is no bundle", hint)
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the bundle cannot be written to {folder}: {parent}: {error.strerror}", hint
+        ) from error
 
 
 def _replaceable(folder: Path) -> bool:

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgepack import source
-from edgepack.dataset import Source, open_source
 from edgepack.errors import InputError
 from edgepack.recipe import Recipe, override, read_recipe
-from edgepack.source import ModelSource
 from edgepack.target import Target, read_target
+
+if TYPE_CHECKING:
+    from edgepack.dataset import Source
+    from edgepack.source import ModelSource
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Plan:
     max_drop: float | None
     evaluate: bool
     out: Path
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def make_plan(
@@ -78,13 +82,39 @@ def make_plan(
     """
     board = read_target(target)
     chosen = override(read_recipe(recipe or board.recipe), settings)
-    samples = open_source(data) if data else None
-    offered = _offered(samples, noise=calibrate_on_noise)
-    origin = source.open_model(model, custom=str(custom), allow_code=allow_code)
-    chosen.check(origin.gives, offered, board)
-    check_metric(metric, max_drop, judged=evaluate, data=samples is not None)
-    folder = Path(out or f"build/{origin.name}-{board.id}-{chosen.name}")
+    check_metric(metric, max_drop, judged=evaluate, data=bool(data))
+    samples, origin = _open(data, model, str(custom), allow_code=allow_code)
+    chosen.check(origin.gives, _offered(samples, noise=calibrate_on_noise), board)
+    folder = _place(out or f"build/{origin.name}-{board.id}-{chosen.name}")
     return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that numpy does not take.
+
+    Raises:
+        InputError: if it is negative or has more than 32 bits.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise InputError(f"--seed is {seed}, out of its range", f"give one from 0 to {2**32 - 1}")
+
+
+def _open(
+    data: str, model: Any, custom: str, *, allow_code: bool
+) -> tuple[Source | None, ModelSource]:
+    """Where samples and model come from; imported only now: a misspelt recipe need not wait."""
+    from edgepack.dataset import open_source
+    from edgepack.source import open_model
+
+    samples = open_source(data) if data else None
+    return samples, open_model(model, custom=custom, allow_code=allow_code)
+
+
+def _place(out: str | Path) -> Path:
+    from edgepack.bundle import check_place
+
+    check_place(Path(out))
+    return Path(out)
 
 
 def _offered(data: Source | None, *, noise: bool) -> frozenset[str]:
