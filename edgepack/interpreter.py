@@ -69,6 +69,7 @@ class Interpreter:
             runner = self._runtime.get_signature_runner(signature[0])
             self.inputs: dict[str, Any] = _named(runner.get_input_details(), inputs)
             self.outputs: dict[str, Any] = _named(runner.get_output_details(), outputs)
+            del runner  # While it lives, LiteRT refuses to resize inputs.
         else:
             self.inputs = _ordered(ins, inputs, "input")
             self.outputs = _ordered(outs, outputs, "output")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-SPARSE = 0.3
-"""From this fraction of zeros on a weight is sparse; the converter encodes none below it."""
+SPARSE = 0.05
+"""From this fraction of zeros on they are no accident, and are kept."""
 
 FEW = 256
 """The most distinct values that a clustered weight may have: what one byte can index."""

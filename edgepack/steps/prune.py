@@ -32,7 +32,9 @@ class Prune(TrainingStep):
     adds: ClassVar[frozenset[str]] = frozenset({"sparse"})
     breaks: ClassVar[frozenset[str]] = frozenset({"clustered"})
 
-    sparsity: float = setting(0.8, "zeros in each pruned layer", unit="fraction", low=0, high=0.999)
+    sparsity: float = setting(
+        0.8, "zeros in each pruned layer", unit="fraction", low=0.1, high=0.999
+    )
     schedule: str = setting("polynomial", "how zeros grow", choices=("polynomial", "constant"))
     pattern: str = setting(
         "unstructured",
