@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgepack.commands._console import progress
 from edgepack.errors import GateError
 
 
@@ -50,6 +48,7 @@ def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **optio
     if dry_run:
         _preview(planned, as_json)
         return
+    from edgepack.commands._console import progress
     from edgepack.pipeline import build
 
     with progress(quiet=quiet) as report:
@@ -66,6 +65,8 @@ def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **optio
 
 def _show(path: Path, manifest: Any, as_json: bool) -> None:
     if as_json:
+        import json
+
         click.echo(json.dumps(printed(path, manifest), indent=1))
         return
     from edgepack.reports import summary
@@ -90,6 +91,8 @@ def _preview(planned: Any, as_json: bool) -> None:
 
     rows = preview(planned)
     if as_json:
+        import json
+
         facts = {"target": planned.target.id, "recipe": planned.recipe.name, "steps": rows}
         click.echo(json.dumps({**facts, "bundle": str(planned.out.resolve())}, indent=1))
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from edgepack import table
@@ -17,6 +15,8 @@ def command(name: str, as_json: bool) -> None:
     """List the recipes, or show the steps and settings of one NAME or file."""
     chosen = [read_recipe(n) for n in ([name] if name else recipe_names())]
     if as_json:
+        import json
+
         facts = [_facts(recipe) for recipe in chosen]
         click.echo(json.dumps(facts[0] if name else facts, indent=1))
     elif name:

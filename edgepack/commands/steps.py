@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import Field
 from typing import Any
 
@@ -20,6 +19,8 @@ def command(name: str, as_json: bool) -> None:
     """List the steps, or show every setting of one NAME: unit, default and range."""
     chosen = [step_class(n) for n in ([name] if name else plugins.names("steps"))]
     if as_json:
+        import json
+
         facts = [_facts(step) for step in chosen]
         click.echo(json.dumps(facts[0] if name else facts, indent=1))
     elif name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields
 
 import click
@@ -20,6 +19,8 @@ def command(name: str, as_json: bool) -> None:
     """List the targets, or show the facts of one NAME or file and where each was read."""
     chosen = [read_target(n) for n in ([name] if name else target_names())]
     if as_json:
+        import json
+
         facts = [asdict(target) for target in chosen]
         click.echo(json.dumps(facts[0] if name else facts, indent=1))
     elif name:
