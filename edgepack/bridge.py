@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgepack import keras
+from edgepack import activations, keras
 from edgepack.bridge_check import check_bridge, check_storable
-from edgepack.bridge_layers import twin
+from edgepack.bridge_layers import build, twin
 from edgepack.graph import Rebuilt, Replacement, rebuild_traced, refuse_without_graph
 from edgepack.layer_config import float32_config, normalization_config, weights_of
 from edgepack.walk import is_keras3, output_names
@@ -40,8 +40,10 @@ def flatten(model: Any, custom: Mapping[str, Any] | None = None) -> Any:
     Raises:
         ModelError: as `bridge`.
     """
+    refuse_without_graph(model)
+    names = output_names(model)
     with keras.tf_keras().utils.custom_object_scope(dict(custom or {})):
-        rebuilt = rebuild_traced(model, _copy)
+        rebuilt = rebuild_traced(model, lambda layer, name: _copy(layer, name, name in names))
     check_bridge(model, rebuilt.model, rebuilt.visits)
     check_storable(rebuilt.model, custom or {})
     return rebuilt.model
@@ -66,9 +68,19 @@ def _bridge(model: Any, custom: Mapping[str, Any]) -> Rebuilt:
         return rebuild_traced(model, make)
 
 
-def _copy(layer: Any, name: str) -> Replacement:
+def _copy(layer: Any, name: str, is_output: bool) -> Replacement:
     config = float32_config({**layer.get_config(), "name": name})
     if type(layer).__name__ == "Normalization":
         config = normalization_config(layer, config)
-    new = type(layer).from_config(config)
-    return Replacement(layer=new, weights=weights_of(layer, new))
+    split = _is_softsign(layer)
+    if split:
+        config.update(activation="linear", name=f"{name}_linear" if is_output else name)
+    new = build(layer, lambda: type(layer).from_config(config))
+    call = (lambda x: activations.softsign(new(x))) if split else new
+    return Replacement(call=call, layer=new, weights=weights_of(layer, new))
+
+
+def _is_softsign(layer: Any) -> bool:
+    """Whether the layer ends in softsign, which TFLite does not have everywhere."""
+    wanted = keras.tf_keras().activations.softsign
+    return getattr(layer, "activation", None) is wanted and not hasattr(layer, "cell")

@@ -103,13 +103,21 @@ def is_keras_function(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).split(".")[0] == "keras"
 
 
+def build(layer: Any, make: Callable[[], Any]) -> Any:
+    """Make a layer; what tf_keras raises meanwhile becomes a ModelError that names it."""
+    try:
+        return make()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unmade(layer, error) from error
+
+
 def _make(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge, split: bool) -> Any:
     cls = _class_of(layer, custom)
     config = plain(float32_config({**layer.get_config(), "name": name}))
     config.update(_inner_layers(layer, config, custom, bridge))
     config.update(_functions(layer, config, custom))
     if not _is_builtin(layer) or type(layer).__name__ in custom:
-        return _build(layer, lambda: cls.from_config(config))
+        return build(layer, lambda: cls.from_config(config))
     for old, new in RENAMED.get(cls.__name__, {}).items():
         config[new] = config.pop(old)
     if split and "activation" in config:
@@ -118,14 +126,7 @@ def _make(layer: Any, name: str, custom: Mapping[str, Any], bridge: Bridge, spli
         config = normalization_config(layer, config)
     known = parameters(cls)
     kept = {k: v for k, v in config.items() if k in known and not k.endswith("_initializer")}
-    return _build(layer, lambda: cls(**kept))
-
-
-def _build(layer: Any, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _unmade(layer, error) from error
+    return build(layer, lambda: cls(**kept))
 
 
 def _unmade(layer: Any, error: Exception) -> ModelError:

@@ -7,7 +7,7 @@ from typing import Any
 
 Build = Callable[[Any], Any]
 
-IMAGE, SIGNAL, STEPS, FLAT, VIDEO = (8, 8, 3), (8, 3), (3, 3), (6,), (4, 6, 6, 2)
+IMAGE, SIGNAL, STEPS, FLAT, VIDEO = (8, 8, 3), (8, 3), (2, 3), (6,), (4, 6, 6, 2)
 
 
 def chain(
@@ -85,7 +85,7 @@ def two_outputs(k: Any) -> Any:
 
 
 def masked(k: Any) -> Any:
-    inputs = k.Input((3,), dtype="int32", name="data")
+    inputs = k.Input((2,), dtype="int32", name="data")
     x = k.layers.Embedding(9, 4, mask_zero=True)(inputs)
     return k.Model(inputs, k.layers.Bidirectional(k.layers.GRU(3))(x))
 
