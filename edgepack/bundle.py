@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -60,23 +63,36 @@ def write_bundle(
         InputError: if the folder holds something else, is read-only, or the disk is full.
     """
     check_place(folder)
+    place = folder.resolve()  # of a link, where it leads
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+            prefix=f".{place.name}-", dir=place.parent, ignore_cleanup_errors=True
         ) as beside:
             fresh = Path(beside) / "new"
             fresh.mkdir()
             written = _fill(fresh, files, manifest)
-            if folder.exists():
-                folder.rename(Path(beside) / "old")
-            fresh.rename(folder)
+            _swap(fresh, place, Path(beside))
     except OSError as error:
         raise InputError(
             f"the bundle cannot be written to {folder}: {error.strerror}",
             "make room or name another folder with --out; finished steps are kept in the cache",
         ) from error
     return Bundle(folder, written)
+
+
+def _swap(fresh: Path, place: Path, beside: Path) -> None:
+    """Put a folder in place of the one that is there, whatever another build does meanwhile."""
+    for attempt in itertools.count():
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(beside / str(attempt))
+        try:
+            fresh.rename(place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
 
 
 def check_place(folder: Path) -> None:
@@ -86,9 +102,9 @@ def check_place(folder: Path) -> None:
         InputError: if the folder holds something else, or its nearest parent cannot be written.
     """
     hint = "name another folder with --out"
-    if folder.exists() and not _replaceable(folder):
+    if not _replaceable(folder):
         raise InputError(f"{folder} exists and is no bundle", hint)
-    parent = next(path for path in folder.absolute().parents if path.exists())
+    parent = next(path for path in folder.resolve().parents if path.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=parent):
             pass
@@ -99,7 +115,14 @@ def check_place(folder: Path) -> None:
 
 
 def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
+    """Whether nothing is there, or an empty folder, or a bundle; looked at once, as it may go."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
+    return not names or MANIFEST in names
 
 
 def _fill(

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -163,7 +164,7 @@ class Store:
             sums = {name: sha256_of(scratch / name) for name in files}
             record = {"files": sums, "facts": facts}
             _write(scratch / "result.json", json.dumps(record, sort_keys=True).encode())
-            self._publish(scratch, self.root / "results" / key)
+            self._publish(scratch, key)
         return Result(self.root / "results" / key, facts, sums, cached=False)
 
     @contextlib.contextmanager
@@ -215,12 +216,19 @@ class Store:
         with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
-    def _publish(self, scratch: Path, place: Path) -> None:
+    def _publish(self, scratch: Path, key: str) -> None:
+        """Rename into place; a damaged result there gives way, a whole one of another build stays.
+
+        What stays may be read at this moment, and is the same: it has the same key.
+        """
+        place = self.root / "results" / key
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch.parent, ignore_cleanup_errors=True) as aside:
-            if place.exists():
-                place.rename(Path(aside) / "old")
-            scratch.rename(place)
+            for attempt in itertools.count():
+                if _moved(scratch, place) or self.get(key):
+                    return
+                with contextlib.suppress(FileNotFoundError):
+                    place.rename(Path(aside) / str(attempt))
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -233,6 +241,17 @@ class Store:
                 f"the cache folder {self.root} cannot be written: {error.strerror}",
                 "make room (edgepack cache --clean), or set XDG_CACHE_HOME to another folder",
             ) from error
+
+
+def _moved(scratch: Path, place: Path) -> bool:
+    """Whether a folder could be renamed, which a full one in its place prevents."""
+    try:
+        scratch.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _write(path: Path, content: bytes | Path) -> None:
