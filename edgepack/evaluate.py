@@ -105,10 +105,14 @@ def read_metric(name: str) -> Metric:
     return Metric(name, METRICS[name], name in ERRORS)
 
 
-def derive_metric(labels: Arrays) -> str:
-    """Accuracy for class labels, mean absolute error for real numbers."""
-    classes = all(_is_classes(y) for y in labels.values())
-    return "accuracy" if classes else "mae"
+def derive_metric(labels: Arrays) -> tuple[str, Arrays]:
+    """Accuracy of the outputs that have class labels; of none, mean absolute error of all.
+
+    Returns:
+        The metric's name, and the labels that it judges by.
+    """
+    classes = {name: y for name, y in labels.items() if _is_classes(y)}
+    return ("accuracy", classes) if classes else ("mae", labels)
 
 
 def _is_classes(labels: np.ndarray) -> bool:

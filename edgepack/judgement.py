@@ -96,8 +96,9 @@ def _scores(
     """The metric of both models; none of it where there are no labels."""
     if not split.outputs:
         return {"metric": None, "baseline": None, "final": None, "drop": None, "top5": None}
-    labels = match(split.outputs, list(before))
-    chosen = evaluate.read_metric(metric or evaluate.derive_metric(labels))
+    given = match(split.outputs, list(before))
+    name, labels = (metric, given) if metric else evaluate.derive_metric(given)
+    chosen = evaluate.read_metric(name)
     baseline, final = chosen(before, labels), chosen(after, labels)
     many = chosen.name == "accuracy" and all(y.shape[-1] > 5 for y in before.values())
     five = evaluate.read_metric("top5")

@@ -35,9 +35,11 @@ def test_errors_count_the_other_way() -> None:
 
 
 def test_a_metric_is_derived_from_labels() -> None:
-    assert evaluate.derive_metric({"y": np.array([0, 1])}) == "accuracy"
-    assert evaluate.derive_metric({"y": np.eye(3, dtype=np.float32)}) == "accuracy"
-    assert evaluate.derive_metric({"y": np.array([0.5, 1.0])}) == "mae"
+    classes, one_hot, real = np.array([0, 1]), np.eye(3, dtype=np.float32), np.array([0.5, 1.0])
+    assert evaluate.derive_metric({"y": classes})[0] == "accuracy"
+    assert evaluate.derive_metric({"y": one_hot})[0] == "accuracy"
+    assert evaluate.derive_metric({"y": real}) == ("mae", {"y": real})
+    assert evaluate.derive_metric({"y": real, "z": classes}) == ("accuracy", {"z": classes})
 
 
 def test_a_metric_of_the_user(tmp_path: Path) -> None:
