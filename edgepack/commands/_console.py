@@ -59,16 +59,17 @@ def _bar(stream: TextIO) -> Iterator[Reporter]:
 
 @contextlib.contextmanager
 def _lines(stream: TextIO) -> Iterator[Reporter]:
-    last: dict[str, float] = {}
-    began: dict[str, float] = {}
+    last: dict[tuple[str, int], float] = {}
+    began: dict[tuple[str, int], float] = {}
 
     def report(now: Progress) -> None:
         clock = time.monotonic()
-        began.setdefault(now.task, clock)
-        if clock - last.get(now.task, -EVERY_S) < EVERY_S:
+        counted = now.task, now.total  # a step among steps, then the batches inside it
+        began.setdefault(counted, clock)
+        if clock - last.get(counted, -EVERY_S) < EVERY_S:
             return
-        last[now.task] = clock
-        stream.write(line(now, clock - began[now.task]) + "\n")
+        last[counted] = clock
+        stream.write(line(now, clock - began[counted]) + "\n")
 
     yield report
 
