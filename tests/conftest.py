@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from samples import given, separable_network
+from tiny import CommandLine, save_classifier
 
 from edgepack import keras, plugins
 from edgepack.dataset import Dataset
@@ -46,6 +47,31 @@ def trained(trained_file: Path) -> Any:
     """A tf_keras model of a test's own, which steps may consume."""
     keras.start(0)
     return keras.read(trained_file)
+
+
+@pytest.fixture(scope="session")
+def tiny(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a small classifier of digits that no test may change."""
+    return save_classifier(tmp_path_factory.mktemp("tiny") / "tiny.keras", digits)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that test files share, so that what many of them need is made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def edgepack(
+    capfd: pytest.CaptureFixture[str],
+    shared_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> CommandLine:
+    """The command line, in a folder of the test's own and with the shared cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+    return CommandLine(capfd)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -145,8 +145,8 @@ def test_a_wrong_override_is_refused(word: str, message: str) -> None:
 
 
 def test_settings_keep_their_types() -> None:
-    step = with_settings(step_class("prune")(), {"sparsity": 0, "epochs": "3"})
+    step = with_settings(step_class("prune")(), {"start": 0, "epochs": "3"})
     settings = dataclasses.asdict(step)
-    assert settings["sparsity"] == 0.0
-    assert type(settings["sparsity"]) is float
+    assert settings["start"] == 0.0
+    assert type(settings["start"]) is float
     assert settings["epochs"] == 3
