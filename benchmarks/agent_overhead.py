@@ -2,28 +2,28 @@
 
 One interpreter runs short blocks in turns, bare and timed by the agent, so that a change of the
 machine's speed or another program meets both alike; the ratio is taken within each pair of
-neighbours, and its median is the result. Type: ``python benchmarks/agent_overhead.py A.tflite``
+neighbours, and its median is the result.
+
+``EDGEPACK_MODELS=FOLDER python benchmarks/agent_overhead.py [--pairs N] [A.tflite ...]``
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from report import sample_model, save
+
 from edgepack.agent.machine import Watch
 from edgepack.agent.measure import overhead_ns, runs_per_value, timed
 from edgepack.agent.model import load_runtime, open_model, set_inputs
 from edgepack.measurement import median_interval
-from edgepack.reports.table import render
 
-RESULT = Path(__file__).parent / "results" / "agent_overhead.json"
+MODELS = ("resnet8_int8.tflite", "dscnn_int8.tflite", "ae_int8.tflite", "hello_world_int8.tflite")
 BLOCK_S = 0.004
 """Short enough that most blocks end before a scheduler takes the core away."""
 
@@ -76,18 +76,12 @@ def compare(path: Path, pairs: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--pairs", type=int, default=2000)
     options = parser.parse_args()
-    results = [compare(path, options.pairs) for path in options.models]
-    machine = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-    print(render([row(r) for r in results], HEADERS, "lrrrrr"))
+    models = options.models or [sample_model(name) for name in MODELS]
+    results = [compare(path, options.pairs) for path in models]
+    save("agent_overhead", {"results": results}, HEADERS, [row(r) for r in results])
 
 
 HEADERS = ("model", "bare loop ms", "agent ms", "ratio", "95 % interval", "others' cores")

@@ -1,4 +1,4 @@
-"""The networks that the benchmarks train, and how: Fashion-MNIST, flips and shifts, cosine decay."""
+"""The network that the benchmarks train on Fashion-MNIST: flips and shifts, cosine decay."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def train(path: Path, build: Any = separable, epochs: int = EPOCHS) -> None:
             held_out, next(iter(data.validation.outputs.values())), batch_size=500, verbose=0
         )
         took = time.perf_counter() - started
-        print(f"epoch {epoch + 1}/{epochs}: {accuracy:.4f}, {loss:.4f}, {took:.0f} s", file=sys.stderr)
+        print(
+            f"epoch {epoch + 1}/{epochs}: {accuracy:.4f}, {loss:.4f}, {took:.0f} s", file=sys.stderr
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(path)
 
