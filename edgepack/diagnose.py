@@ -9,7 +9,7 @@ import numpy as np
 
 from edgepack.evaluate import COLLAPSE_DB, sqnr_db
 from edgepack.flatbuffer import Graph, Operator, read_graph
-from edgepack.interpreter import dequantize, open_interpreter, quantize
+from edgepack.interpreter import dequantize, fit_open_sizes, open_interpreter, quantize
 
 ONLY_QUANTIZED = frozenset({"QUANTIZE", "DEQUANTIZE"})
 """Operators that only a quantized graph has, so they have no partner in the float one."""
@@ -55,6 +55,7 @@ def _outputs(
 ) -> list[np.ndarray]:
     runtime = open_interpreter(model, keep_tensors=True)
     details = {d["index"]: d for d in runtime.get_tensor_details()}
+    fit_open_sizes(runtime, _inputs_of(runtime, inputs), samples, batch=1)
     rows: list[list[np.ndarray]] = [[] for _ in tensors]
     for i in range(len(next(iter(samples.values())))):
         _set_inputs(runtime, samples, inputs, i)
@@ -67,10 +68,15 @@ def _outputs(
 def _set_inputs(
     runtime: Any, samples: Mapping[str, np.ndarray], inputs: Sequence[str], i: int
 ) -> None:
+    for name, detail in _inputs_of(runtime, inputs).items():
+        runtime.set_tensor(detail["index"], quantize(samples[name][i : i + 1], detail))
+
+
+def _inputs_of(runtime: Any, inputs: Sequence[str]) -> dict[str, Any]:
+    """The input details by the model's own names, in their order."""
     details = runtime.get_input_details()
     signature = runtime.get_signature_list()
     if signature and len(details) > 1:
         by_name = runtime.get_signature_runner(next(iter(signature))).get_input_details()
         details = [by_name[name] for name in inputs]
-    for name, detail in zip(inputs, details, strict=True):
-        runtime.set_tensor(detail["index"], quantize(samples[name][i : i + 1], detail))
+    return dict(zip(inputs, details, strict=True))

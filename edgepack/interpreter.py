@@ -99,6 +99,7 @@ class Interpreter:
         total = len(next(iter(samples.values())))
         rows: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
         quantized = {n: quantize(x, self.inputs[n]) for n, x in samples.items()}
+        fit_open_sizes(self._runtime, self.inputs, quantized, self.batch)
         for start in range(0, total, self.batch):
             for name, x in quantized.items():
                 self._runtime.set_tensor(
@@ -113,6 +114,24 @@ class Interpreter:
             name: dequantize(np.concatenate(parts)[:total], self.outputs[name])
             for name, parts in rows.items()
         }
+
+
+def fit_open_sizes(
+    runtime: Any, inputs: Mapping[str, Any], samples: Mapping[str, np.ndarray], batch: int
+) -> None:
+    """Give the sizes that a model leaves open, such as an image's, those of the samples.
+
+    Args:
+        runtime: its tensors are allocated anew where there are such sizes.
+        inputs: its input details by name.
+        samples: ``[n, ...]`` by name.
+        batch: samples in one run.
+    """
+    resized = [name for name, d in inputs.items() if -1 in d["shape_signature"][1:]]
+    for name in resized:
+        runtime.resize_tensor_input(inputs[name]["index"], [batch, *samples[name].shape[1:]])
+    if resized:
+        runtime.allocate_tensors()
 
 
 def _named(details: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

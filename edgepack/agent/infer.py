@@ -45,6 +45,7 @@ def infer(
 ) -> Dict[str, Any]:
     """Outputs by name for preprocessed samples ``[n, ...]`` by name."""
     rows = {name: [] for name in outputs}  # type: Dict[str, Any]
+    fit_open_sizes(runtime, inputs, samples)
     for i in range(len(next(iter(samples.values())))):
         for name, x in samples.items():
             tensor = inputs[name]
@@ -60,6 +61,15 @@ def infer(
             scale, zero_point = tensor["quantization"]
             rows[name].append((y.astype(np.float32) - zero_point) * scale if scale else y)
     return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def fit_open_sizes(runtime: Any, inputs: Dict[str, Any], samples: Dict[str, Any]) -> None:
+    """Give the sizes that a model leaves open, such as an image's, those of the samples."""
+    resized = [name for name in inputs if -1 in inputs[name]["shape_signature"][1:]]
+    for name in resized:
+        runtime.resize_tensor_input(inputs[name]["index"], (1, *samples[name].shape[1:]))
+    if resized:
+        runtime.allocate_tensors()
 
 
 def preprocess(given: Any, rule: Dict[str, Any]) -> Any:
