@@ -88,12 +88,17 @@ class Metric:
                 "name the labels of the data as the model names its outputs",
             )
         try:
-            return float(np.mean([self.function(outputs[n], labels[n]) for n in common]))
+            found = float(np.mean([self.function(outputs[n], labels[n]) for n in common]))
         except (ValueError, TypeError, IndexError) as error:
             raise DataError(
                 f"the metric {self.name} fails on these labels: {error}",
                 f"name one that suits them with --metric: {', '.join(METRICS)}, FILE.py:function",
             ) from error
+        if not np.isfinite(found):
+            raise DataError(
+                f"the metric {self.name} is {found}", "look for NaN in the outputs and the labels"
+            )
+        return found
 
 
 def read_metric(name: str) -> Metric:
@@ -166,6 +171,12 @@ def sqnr_db(signal: np.ndarray, noisy: np.ndarray) -> float | None:
         return None
     least = float(np.finfo(np.float64).tiny)
     return float(10 * np.log10(max(power, least) / noise))
+
+
+def count_broken(outputs: Arrays) -> dict[str, int]:
+    """How many values of each output are NaN or infinite, of those that have any."""
+    broken = {name: int(np.sum(~np.isfinite(y))) for name, y in outputs.items()}
+    return {name: count for name, count in broken.items() if count}
 
 
 def collapsed(figures: Mapping[str, Mapping[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from edgepack import evaluate
 from edgepack.artifact import sha256_of
 from edgepack.chain import Chain, Stage
 from edgepack.dataset import Split, match
-from edgepack.errors import InputError
+from edgepack.errors import DataError, InputError, StepError
 from edgepack.interpreter import Interpreter
 from edgepack.noise import SOURCE
 from edgepack.progress import Progress
@@ -71,6 +71,7 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
     samples = chain.dataset.feed(split, list(pair.inputs))
     before = _run(chain, pair, pair.baseline, samples, "evaluate baseline")
     after = _run(chain, pair, pair.final, samples, "evaluate final")
+    _refuse_broken(before, after)
     figures = {name: evaluate.fidelity(before[name], after[name]) for name in pair.outputs}
     why = evaluate.collapsed(figures)
     return {
@@ -88,6 +89,21 @@ def _run(
     total = len(next(iter(samples.values())))
     running = Interpreter(stage.read(), pair.inputs, pair.outputs)
     return running.run(samples, lambda done: chain.report(Progress(task, done, total)))
+
+
+def _refuse_broken(before: evaluate.Arrays, after: evaluate.Arrays) -> None:
+    """Refuse outputs that nothing can be compared with, or that nobody could use."""
+    for name, count in evaluate.count_broken(before).items():
+        raise DataError(
+            f"the float model's output {name} has {count} NaN or infinite values on the test split",
+            "look for NaN in the test samples, and whether their range is the training's",
+        )
+    for name, count in evaluate.count_broken(after).items():
+        raise StepError(
+            f"the final model's output {name} has {count} NaN or infinite values where the float"
+            " model has numbers",
+            "a range overflows: take another quantization, such as int8 or dynamic",
+        )
 
 
 def _scores(
