@@ -81,8 +81,11 @@ def _check_step(
 
 def _data_hint(missing: frozenset[str]) -> str:
     if missing == {"calibration"}:
-        return "name data with --data, or calibrate on noise with --calibrate-on-noise"
-    return "name data with --data, such as --data digits or --data FILE.npz"
+        return (
+            "name data with a training split by --data, or calibrate on noise with"
+            " --calibrate-on-noise"
+        )
+    return "name data with labelled training samples, such as --data digits or --data FILE.npz"
 
 
 def recipe_names() -> list[str]:
