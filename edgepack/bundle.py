@@ -121,7 +121,7 @@ def _replaceable(folder: Path) -> bool:
     except FileNotFoundError:
         return True
     except NotADirectoryError:
-        return False
+        return not folder.exists()
     return not names or MANIFEST in names
 
 

@@ -368,6 +368,13 @@ def test_a_subclassed_model_is_refused_with_the_way_out(
     build("--recipe", "float32", "--custom", "own.py", model="own.keras").refused(INPUT, "Own")
 
 
+def test_numbers_that_are_none(build: Callable[..., Ran], tmp_path: Path) -> None:
+    gap = np.full((40, 8, 8, 1), np.nan, np.float32)
+    build("--data", arrays("gaps.npz", x=gap)).refused(INPUT, "scores", "NaN", "test split")
+    (tmp_path / "own.py").write_text("def none(predicted, labels):\n    return float('nan')\n")
+    build("--data", "digits", "--metric", "own.py:none").refused(INPUT, "own.py:none", "nan")
+
+
 @pytest.mark.training
 def test_a_training_that_diverges_leaves_nothing(build: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "train.toml").write_text(

@@ -260,6 +260,23 @@ def test_several_inputs_and_outputs_by_name(build: Callable[..., Ran]) -> None:
     build(model="two.keras", data="wrong.npz").refused(2, "right, west", "left, right")
 
 
+@pytest.mark.parametrize("recipe", ["float32", "int8"])
+def test_images_of_any_size(build: Callable[..., Ran], recipe: str) -> None:
+    layers = keras.tf_keras().layers
+    image = layers.Input((None, None, 3), name="image")
+    pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Conv2D(4, 3, name="conv")(image))
+    keras.tf_keras().Model(image, layers.Dense(5, name="out")(pooled)).save("any.keras")
+    x = np.random.default_rng(0).random((60, 12, 16, 3), np.float32)
+    np.savez("images.npz", x=x)
+    done = build("--recipe", recipe, "--json", model="any.keras", data="images.npz")
+    assert done.code == 0, done.err
+    assert done.json["evaluation"]["fidelity"]["out"]["cosine"] > 0.99
+    infer = subprocess.run(
+        [sys.executable, "bundle/infer.py"], capture_output=True, text=True, check=True
+    )
+    assert "golden outputs: 0\n" in infer.stdout
+
+
 OWN_LAYER = """
 import {package} as keras
 
