@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import json
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgepack.errors import MissingExtraError, ModelError
+from edgepack.quiet import quiet
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "ABSL_MIN_LOG_LEVEL": "3"}
 """Set before TensorFlow loads; oneDNN is off: its results depend on the number of threads."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Swallow what C++ writes to file descriptor 2; it is shown after all where the block fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as talk:
-        os.dup2(talk.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            talk.seek(0)
-            os.write(kept, talk.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _door(package: str) -> ModuleType:
@@ -75,6 +56,12 @@ def tfmot() -> Any:
     """The module tensorflow_model_optimization."""
     tf_keras()
     return _door("tensorflow_model_optimization")
+
+
+def part(name: str) -> Any:
+    """A module inside TensorFlow or TF-MOT that they do not show, by its full name."""
+    tfmot() if name.startswith("tensorflow_model_optimization") else tensorflow()
+    return _door(name)
 
 
 def start(seed: int) -> None:

@@ -65,9 +65,8 @@ def lower(traced: Any, configure: Callable[[Any], None] | None = None) -> bytes:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    from tensorflow.lite.python.convert_phase import ConverterError
-
-    return ConverterError, RuntimeError, ValueError
+    phase = keras.part("tensorflow.lite.python.convert_phase")
+    return phase.ConverterError, RuntimeError, ValueError
 
 
 def conversion_error(text: str) -> StepError:

@@ -27,6 +27,11 @@ SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 """Layers whose configuration may need mending, and what they call their kernels."""
 
+DEFAULT_8BIT = (
+    "tensorflow_model_optimization.python.core.quantization.keras.default_8bit"
+    ".default_8bit_quantize"
+)
+
 CALIBRATION_BATCHES = 8
 SETTLED = 4
 """The last batches, of which ranges are the mean."""
@@ -80,20 +85,15 @@ def _annotated(model: Any, registry: Any) -> Iterator[Any]:
 
 def _scheme(whole: Collection[str]) -> Any:
     """TF-MOT's default scheme, with its transformations mended by `_transform`."""
-    keras.tfmot()
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_registry as registry,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_scheme as schemes,
-    )
+    registry = keras.part(f"{DEFAULT_8BIT}_registry")
+    schemes = keras.part(f"{DEFAULT_8BIT}_scheme")
 
-    class Scheme(schemes.Default8BitQuantizeScheme):  # type: ignore[misc]
-        def get_layout_transformer(self) -> Any:
-            transformer = super().get_layout_transformer()
-            return SimpleNamespace(apply=partial(_transform, transformer, registry, whole))
-
-    return Scheme()
+    default = schemes.Default8BitQuantizeScheme()
+    mended = partial(_transform, default.get_layout_transformer(), registry, whole)
+    return SimpleNamespace(
+        get_layout_transformer=lambda: SimpleNamespace(apply=mended),
+        get_quantize_registry=default.get_quantize_registry,
+    )
 
 
 def _transform(

@@ -50,13 +50,9 @@ def fit(
         StepError: if the loss is not a finite number.
         DataError: if there are no labelled training samples.
     """
-    if given.dataset is None or given.dataset.training is None:
-        raise DataError("there are no training samples", "give --data with a training split")
-    objective = objective or derive_loss(model, given.dataset, settings.loss)
-    data = _Data(given.dataset, given.dataset.training, model, objective)
-    run = _Run(model, data, given, settings, objective, tuple(keep))
-    optimizer = keras.tf_keras().optimizers.Adam(settings.learning_rate)
-    optimizer.build(model.trainable_variables)
+    data = _data(model, given, settings, objective)
+    run = _Run(model, data, given, settings, data.objective, tuple(keep))
+    optimizer = _optimizer(model, settings)
     variables = [*model.weights, *optimizer.variables]
     history = checkpoint.restore(given.checkpoints, variables)
     step = run.compile(optimizer)
@@ -70,6 +66,12 @@ def fit(
         history.append(run.epoch(len(history), step))
         checkpoint.write(given.checkpoints, variables, history)
     return history
+
+
+def _optimizer(model: Any, settings: TrainingStep) -> Any:
+    optimizer = keras.tf_keras().optimizers.Adam(settings.learning_rate)
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
 def is_over(losses: Sequence[float], patience: int) -> bool:
@@ -114,6 +116,13 @@ class _Data:
         for start in range(0, len(split) if split and split.outputs else 0, size):
             assert split is not None
             yield self.batch(split, slice(start, start + size))
+
+
+def _data(model: Any, given: Given, settings: TrainingStep, objective: Objective | None) -> _Data:
+    if given.dataset is None or given.dataset.training is None:
+        raise DataError("there are no training samples", "give --data with a training split")
+    objective = objective or derive_loss(model, given.dataset, settings.loss)
+    return _Data(given.dataset, given.dataset.training, model, objective)
 
 
 @dataclass(frozen=True)

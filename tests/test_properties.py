@@ -91,8 +91,8 @@ def test_lost_zeros_are_told() -> None:
 
 
 def test_zeros_are_compared_whatever_a_conversion_calls_the_weights() -> None:
-    before = [structure(zeros=0.8), structure(name="v", zeros=0.1)]
-    after = [structure(name="a", zeros=0.8), structure(name="b", zeros=0.05)]
+    before = [structure(zeros=0.8), structure(name="v", zeros=0.02)]
+    after = [structure(name="a", zeros=0.8), structure(name="b", zeros=0.01)]
     assert lost(before, after, {"sparse"}) == []
     assert lost(before, [structure(name="a", zeros=0.7)], {"sparse"})
 
