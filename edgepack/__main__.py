@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
@@ -60,7 +62,19 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 70 a bug, 130 interrupted, or an error's own code."""
+    _open_closed_streams()
     sys.exit(run(args))
+
+
+def _open_closed_streams() -> None:
+    """Let what would go to a closed stream go nowhere, and never into a file opened later."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def run(args: list[str] | None = None) -> int:
@@ -78,15 +92,27 @@ def run(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _fail_full(error)
     except Exception:
-        import traceback
-
-        traceback.print_exc()
-        click.echo(
-            "error: this is a bug in edgepack; please report it with the lines above", err=True
-        )
-        return BUG
+        return _fail_bug()
     return result if isinstance(result, int) else 0
+
+
+def _fail_full(error: OSError) -> int:
+    """A disk that is full wherever something was written, such as standard output."""
+    if error.errno != errno.ENOSPC:
+        return _fail_bug()
+    return _fail(InputError("the disk is full", "make room and type the same again"), verbose=False)
+
+
+def _fail_bug() -> int:
+    """Show the exception that is being handled with its traceback."""
+    import traceback
+
+    traceback.print_exc()
+    click.echo("error: this is a bug in edgepack; please report it with the lines above", err=True)
+    return BUG
 
 
 def _as_input_error(error: click.ClickException) -> InputError:

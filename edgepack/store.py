@@ -48,8 +48,16 @@ IMPORT = re.compile(
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of edgepack, by the XDG convention."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """The user's cache folder of edgepack, by the XDG convention.
+
+    Raises:
+        InputError: if the user has no home, as in some containers.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        hint = "set XDG_CACHE_HOME to a folder for what is kept between builds"
+        raise InputError(f"there is no cache folder: {error}", hint) from error
     return Path(base) / "edgepack"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -212,13 +212,30 @@ def test_a_cache_that_cannot_be_written(
     assert not Path("build").exists()
 
 
-def test_without_a_home_there_is_a_hint(tiny: Path, tmp_path: Path) -> None:
-    lost = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
+def test_a_user_without_a_home_gets_a_hint(
+    edgepack: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    edgepack("cache").refused(2, "home", "XDG_CACHE_HOME")
+
+
+@pytest.mark.parametrize(
+    ("closed", "code"),
+    [("<&-", 0), (">&-", 0), ("2>&-", 0), ("0<&- >&- 2>&-", 0), (">/dev/full", 2)],
+)
+def test_streams_that_are_closed_or_full(
+    edgepack: CommandLine, tiny: Path, tmp_path: Path, closed: str, code: int
+) -> None:
+    words = ["build", str(tiny), "-t", "rpi4", "-r", "float32", "--out", "bundle"]
+    assert edgepack(*words).code == 0
+    line = shlex.join([sys.executable, "-m", "edgepack", *words])
     done = subprocess.run(
-        [sys.executable, "-m", "edgepack", "cache"],
-        env=lost,
-        capture_output=True,
-        text=True,
-        check=False,
+        f"{line} {closed}", shell=True, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr
+    verify(tmp_path / "bundle")
