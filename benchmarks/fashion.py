@@ -18,7 +18,7 @@ from report import Limit, build, figures, save
 SPARSITY, CLUSTERS = 0.8, 16
 CHAIN = "prune-cluster-qat-int8"
 SETTINGS = (
-    *(f"prune.sparsity={SPARSITY}", "prune.epochs=4", "prune.batch_size=256"),
+    *(f"prune.sparsity={SPARSITY}", "prune.epochs=3", "prune.batch_size=256"),
     *(f"cluster.clusters={CLUSTERS}", "cluster.epochs=1", "cluster.batch_size=256"),
     *("qat.epochs=1", "qat.batch_size=256"),
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.dataset import open_source
+from edgepack.data.dataset import open_source
 
 SEED = 0
 EPOCHS = 18

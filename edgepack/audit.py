@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgepack import kernels, properties
-from edgepack.properties import WeightStructure
+from edgepack.network import kernels
+from edgepack.training import properties
+from edgepack.training.properties import WeightStructure
 
 
 def audit(form: str, model: Any) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def _measure(model: Any) -> tuple[tuple[WeightStructure, ...], int, int]:
 
 
 def _measure_tflite(model: bytes) -> tuple[tuple[WeightStructure, ...], int, int]:
-    from edgepack import flatbuffer
+    from edgepack.tflite import flatbuffer
 
     graph = flatbuffer.read_graph(model)
     weights = flatbuffer.weights(graph)

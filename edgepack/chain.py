@@ -9,15 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgepack import audit, keras, linter, objective, properties
+from edgepack import audit, keras
 from edgepack.artifact import Artifact
-from edgepack.dataset import Dataset
+from edgepack.data import linter
+from edgepack.data.dataset import Dataset
+from edgepack.data.noise import SOURCE
 from edgepack.errors import EdgepackError, StepError
-from edgepack.noise import SOURCE
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.step import Given, Step
 from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.target import Target
+from edgepack.training import objective, properties
 
 FILES = {"keras": "model.npz", "keras-qat": "model.npz", "tflite": "model.tflite"}
 """The file that holds each form inside a result."""

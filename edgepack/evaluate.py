@@ -7,34 +7,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepack.errors import DataError, InputError
 from edgepack.plugins import suggest
 from edgepack.userfile import load_function
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, NDArray[Any]]
 
 COLLAPSE_DB = 10.0
 """A signal to quantization noise ratio below this is a collapse, not a loss."""
 
 
-def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(predicted: NDArray[Any], labels: NDArray[Any]) -> float:
     """Share of samples whose largest output is the label's."""
     return float(np.mean(_classes(predicted) == _indices(predicted, labels)))
 
 
-def top5(predicted: np.ndarray, labels: np.ndarray) -> float:
+def top5(predicted: NDArray[Any], labels: NDArray[Any]) -> float:
     """Share of samples whose label is among the five largest outputs."""
     best = np.argsort(-predicted, axis=-1)[..., :5]
     return float(np.mean(np.any(best == _indices(predicted, labels)[..., None], axis=-1)))
 
 
-def mae(predicted: np.ndarray, labels: np.ndarray) -> float:
+def mae(predicted: NDArray[Any], labels: NDArray[Any]) -> float:
     """Mean absolute error."""
     return float(np.mean(np.abs(predicted.reshape(labels.shape) - labels)))
 
 
-def mse(predicted: np.ndarray, labels: np.ndarray) -> float:
+def mse(predicted: NDArray[Any], labels: NDArray[Any]) -> float:
     """Mean squared error."""
     return float(np.mean(np.square(predicted.reshape(labels.shape) - labels)))
 
@@ -44,14 +45,14 @@ ERRORS = frozenset({"mae", "mse"})
 """Metrics of which less is better; of all others, a user's own too, more is better."""
 
 
-def _classes(predicted: np.ndarray) -> np.ndarray:
+def _classes(predicted: NDArray[Any]) -> NDArray[Any]:
     if predicted.shape[-1] == 1:
         return (predicted[..., 0] > 0.5).astype(np.int64)
-    found: np.ndarray = np.argmax(predicted, axis=-1)
+    found: NDArray[Any] = np.argmax(predicted, axis=-1)
     return found
 
 
-def _indices(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _indices(predicted: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Labels as class numbers, whether they came as numbers or one-hot."""
     if labels.ndim == predicted.ndim:
         one_hot = labels.shape[-1] > 1
@@ -120,14 +121,14 @@ def derive_metric(labels: Arrays) -> tuple[str, Arrays]:
     return ("accuracy", classes) if classes else ("mae", labels)
 
 
-def _is_classes(labels: np.ndarray) -> bool:
+def _is_classes(labels: NDArray[Any]) -> bool:
     if labels.dtype.kind in "iub":
         return True
     one_hot = labels.ndim == 2 and labels.shape[1] > 1
     return one_hot and bool(np.all((labels == 0) | (labels == 1)) and np.all(labels.sum(1) == 1))
 
 
-def fidelity(baseline: np.ndarray, final: np.ndarray) -> dict[str, float | bool | None]:
+def fidelity(baseline: NDArray[Any], final: NDArray[Any]) -> dict[str, float | bool | None]:
     """How close one output of the final model is to the baseline's.
 
     Args:
@@ -155,15 +156,15 @@ def fidelity(baseline: np.ndarray, final: np.ndarray) -> dict[str, float | bool 
     }
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    norms: np.ndarray = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    norms: NDArray[Any] = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     products = np.sum(a * b, axis=1)
     same = np.all(a == b, axis=1)
     cosines = np.divide(products, norms, out=same.astype(np.float64), where=norms > 0)
     return float(np.mean(cosines))
 
 
-def sqnr_db(signal: np.ndarray, noisy: np.ndarray) -> float | None:
+def sqnr_db(signal: NDArray[Any], noisy: NDArray[Any]) -> float | None:
     """Signal to quantization noise ratio in dB; None where there is no noise at all."""
     noise = float(np.sum(np.square(signal - noisy)))
     power = float(np.sum(np.square(signal)))

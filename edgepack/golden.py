@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepack.chain import Chain, Stage
-from edgepack.checks import is_labels
-from edgepack.dataset import Split
-from edgepack.interpreter import Interpreter
-from edgepack.noise import SOURCE
+from edgepack.data.checks import is_labels
+from edgepack.data.dataset import Split
+from edgepack.data.noise import SOURCE
 from edgepack.store import Result, key_of, source_digest, versions
+from edgepack.tflite.interpreter import Interpreter
 
 COUNT = 8
 FILE = "golden.npz"
@@ -68,7 +69,7 @@ def _make(
     return chain.store.put(key, {FILE: buffer.getvalue()}, facts)
 
 
-def spread(split: Split, count: int) -> np.ndarray:
+def spread(split: Split, count: int) -> NDArray[Any]:
     """Positions of samples from as many classes as there are; evenly spaced without labels."""
     n = len(split)
     labels = next(iter(split.outputs.values()), None)

@@ -8,8 +8,8 @@ from typing import Any
 from edgepack import audit
 from edgepack.artifact import sha256_of
 from edgepack.bundle import MANIFEST, read_bundle
-from edgepack.flatbuffer import Graph, is_quantized, macs, read_graph
 from edgepack.source import ModelSource, open_model
+from edgepack.tflite.flatbuffer import Graph, is_quantized, macs, read_graph
 
 
 def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[str, Any]:
@@ -88,7 +88,8 @@ def _constants(graph: Graph) -> list[dict[str, Any]]:
 
 
 def _inspect_keras(source: ModelSource, path: Path) -> dict[str, Any]:
-    from edgepack import keras, plugins, walk
+    from edgepack import keras, plugins
+    from edgepack.network import walk
 
     keras.start(0)
     model = plugins.load("forms", source.form).read(path, source.custom, source.allow_code)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 
-from edgepack import audit, keras, plugins, walk
+from edgepack import audit, keras, plugins
 from edgepack.artifact import sha256_of
 from edgepack.chain import FILES, Stage, contents, stage_of
-from edgepack.checks import Slot
+from edgepack.data.checks import Slot
+from edgepack.network import walk
 from edgepack.progress import Progress, Reporter
 from edgepack.source import ModelSource
 from edgepack.store import Store, key_of, source_digest, versions

@@ -10,12 +10,12 @@ from typing import Any
 from edgepack import evaluate
 from edgepack.artifact import sha256_of
 from edgepack.chain import Chain, Stage
-from edgepack.dataset import Split, match
+from edgepack.data.dataset import Split, match
+from edgepack.data.noise import SOURCE
 from edgepack.errors import DataError, InputError, StepError
-from edgepack.interpreter import Interpreter
-from edgepack.noise import SOURCE
 from edgepack.progress import Progress
 from edgepack.store import key_of, source_digest, versions
+from edgepack.tflite.interpreter import Interpreter
 
 DIAGNOSED = 16
 """Samples that the search for a collapsed layer runs, with every tensor kept."""
@@ -128,7 +128,7 @@ def _scores(
 
 
 def _culprit(pair: Pair, samples: evaluate.Arrays) -> str:
-    from edgepack import diagnose
+    from edgepack.tflite import diagnose
 
     few = {name: x[:DIAGNOSED] for name, x in samples.items()}
     return diagnose.first_collapsed_layer(

@@ -13,8 +13,8 @@ import edgepack
 from edgepack import audit
 from edgepack.bundle import SCHEMA
 from edgepack.chain import Stage
+from edgepack.data.noise import SOURCE
 from edgepack.judgement import Pair, gate
-from edgepack.noise import SOURCE
 from edgepack.plan import Plan
 from edgepack.recipe import Recipe, step_labels
 from edgepack.source import ModelSource

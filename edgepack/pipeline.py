@@ -8,8 +8,8 @@ from typing import Any
 from edgepack import golden, intake, judgement, manifest
 from edgepack.bundle import Bundle, write_bundle
 from edgepack.chain import Chain, Stage, without_model
-from edgepack.dataset import Dataset, fits
-from edgepack.noise import make_noise
+from edgepack.data.dataset import Dataset, fits
+from edgepack.data.noise import make_noise
 from edgepack.plan import Plan
 from edgepack.plugins import PACKAGE
 from edgepack.progress import Progress, Reporter, silent

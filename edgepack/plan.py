@@ -13,7 +13,7 @@ from edgepack.recipe import Recipe, override, read_recipe
 from edgepack.target import Target, read_target
 
 if TYPE_CHECKING:
-    from edgepack.dataset import Source
+    from edgepack.data.dataset import Source
     from edgepack.source import ModelSource
 
 
@@ -103,7 +103,7 @@ def _open(
     data: str, model: Any, custom: str, *, allow_code: bool
 ) -> tuple[Source | None, ModelSource]:
     """Where samples and model come from; imported only now: a misspelt recipe need not wait."""
-    from edgepack.dataset import open_source
+    from edgepack.data.dataset import open_source
     from edgepack.source import open_model
 
     samples = open_source(data) if data else None

@@ -43,7 +43,7 @@ class ModelSource:
 
     def custom_objects(self) -> Mapping[str, Any]:
         """The user's own classes and functions by name, as tf_keras knows them."""
-        from edgepack import custom
+        from edgepack.network import custom
 
         return custom.custom_objects(self.custom)
 

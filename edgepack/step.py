@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgepack.progress import Reporter, silent
 
 if TYPE_CHECKING:
-    from edgepack.dataset import Dataset
+    from edgepack.data.dataset import Dataset
     from edgepack.target import Target
 
 NEEDS = ("training", "labels", "calibration", "teacher", "target")

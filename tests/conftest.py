@@ -11,7 +11,7 @@ from samples import given, separable_network
 from tiny import CommandLine, save_classifier
 
 from edgepack import keras, plugins
-from edgepack.dataset import Dataset
+from edgepack.data.dataset import Dataset
 from edgepack.steps.finetune import Finetune
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.dataset import Dataset, Split
-from edgepack.interpreter import Interpreter
+from edgepack.data.dataset import Dataset, Split
 from edgepack.step import Given
 from edgepack.target import read_target
+from edgepack.tflite.interpreter import Interpreter
 
 
 def given(dataset: Dataset | None = None, **facts: Any) -> Given:

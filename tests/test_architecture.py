@@ -23,7 +23,9 @@ from edgepack.step import NEEDS, Step
 PACKAGE = plugins.PACKAGE
 CHECKOUT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-KINDS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
+LIBRARIES = ("data", "network", "tflite", "training")
+FOLDERS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
+KINDS = [folder for folder in FOLDERS if folder not in LIBRARIES]
 PLUGINS = [kind for kind in KINDS if kind not in ("agent", "commands")]
 HEAVY = {
     "PIL",
@@ -43,11 +45,14 @@ HEAVY = {
     "tflite_runtime",
 }
 KERAS = {"keras", "tensorflow", "tensorflow_model_optimization", "tf_keras"}
-LIGHT = ["edgepack", "edgepack.recipe", "edgepack.target", "edgepack.dataset", "edgepack.__main__"]
+LIGHT = [
+    *("edgepack", "edgepack.recipe", "edgepack.target", "edgepack.data.dataset"),
+    *("edgepack.plan", "edgepack.__main__"),
+]
 DATA = [
     "artifact",
-    "checks",
-    "dataset",
+    "data.checks",
+    "data.dataset",
     "device",
     "errors",
     "measurement",

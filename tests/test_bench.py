@@ -18,9 +18,9 @@ from edgepack.device import find_device, local_device, target_of
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measurement import from_json
 from edgepack.progress import Progress
-from edgepack.table import render
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
+from edgepack.table import render
 from edgepack.target import target_names
 from edgepack.transport import Completed
 from edgepack.transports.local import Local

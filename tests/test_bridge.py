@@ -9,14 +9,15 @@ import keras_zoo as zoo
 import numpy as np
 import pytest
 
-from edgepack import bridge, bridge_check, bridge_layers, graph, keras
-from edgepack.dataset import Dataset, Split
+from edgepack import keras
+from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import ModelError
 from edgepack.forms import keras as form
+from edgepack.network import bridge, bridge_check, bridge_layers, graph
+from edgepack.network.walk import inputs_of, outputs_of
 from edgepack.plugins import class_of, load
 from edgepack.step import Given
 from edgepack.target import read_target
-from edgepack.walk import inputs_of, outputs_of
 
 BOTH = zoo.LAYERS | zoo.ACTIVATIONS
 ONLY_3 = zoo.NEW_ACTIVATIONS | {f"ops_{name}": build for name, build in zoo.OPERATIONS.items()}

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack import arrays, keras
-from edgepack.checks import Slot
-from edgepack.dataset import Dataset, Preprocessing, Split, check, fits, offers, open_source
+from edgepack import keras
+from edgepack.data import arrays
+from edgepack.data.checks import Slot
+from edgepack.data.dataset import Dataset, Preprocessing, Split, check, fits, offers, open_source
+from edgepack.data.splitting import hold_out
 from edgepack.datasets import digits, fashion_mnist
 from edgepack.errors import DataError, InputError, MissingExtraError
-from edgepack.splitting import hold_out
 from edgepack.userfile import load_function, run_file
 
 ALL = frozenset({"training", "labels", "calibration"})
@@ -106,7 +107,7 @@ def test_fingerprints_and_offers_need_nothing_heavy(
         monkeypatch.setenv(fashion_mnist.VARIABLE, str(root))
     spec = {"npz": save(tmp_path / "a.npz", x=images(4)), "folder": str(folder)}.get(typed, typed)
     code = (
-        "import sys; from edgepack.dataset import open_source; s = open_source(sys.argv[1]);"
+        "import sys; from edgepack.data.dataset import open_source; s = open_source(sys.argv[1]);"
         "s.fingerprint; s.offers;"
         "print([m for m in ('numpy', 'sklearn', 'PIL', 'tensorflow') if m in sys.modules])"
     )
@@ -531,7 +532,7 @@ def test_a_function_may_return(body: str, tmp_path: Path) -> None:
 def test_a_function_may_return_x_alone_or_a_data_set(tmp_path: Path) -> None:
     dataset = open_source(write_function(tmp_path / "f.py", "return np.eye(10)")).load()
     assert offers(dataset) == {"training", "calibration"}
-    body = "from edgepack.dataset import Dataset, Split; s = Split({'x': np.eye(3)})\n"
+    body = "from edgepack.data.dataset import Dataset, Split; s = Split({'x': np.eye(3)})\n"
     body += "    return Dataset('', '', s, None, None, labels=('a',))"
     made = open_source(write_function(tmp_path / "g.py", body)).load()
     assert made.labels == ("a",)

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepack import flatbuffer, keras
+from edgepack import keras
 from edgepack.errors import ModelError
-from edgepack.flatbuffer import Graph, read_graph, strip
-from edgepack.flatbytes import load, pack, unpack
-from edgepack.interpreter import open_interpreter
 from edgepack.quiet import quiet
-from edgepack.sparse_encoding import densify
+from edgepack.tflite import flatbuffer
+from edgepack.tflite.flatbuffer import Graph, read_graph, strip
+from edgepack.tflite.flatbytes import load, pack, unpack
+from edgepack.tflite.interpreter import open_interpreter
+from edgepack.tflite.sparse_encoding import densify
 
 # name: operators, macs, parameters, quantization, and whether runtimes on the host run it
 SAMPLES = {
@@ -288,7 +289,7 @@ def test_a_loop_counts_its_body_as_often_as_it_runs() -> None:
 
 
 def test_nothing_of_tensorflow_is_imported() -> None:
-    program = "import sys, edgepack.flatbuffer; print('tensorflow' in sys.modules)"
+    program = "import sys, edgepack.tflite.flatbuffer; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 

@@ -15,9 +15,10 @@ import keras_zoo as zoo
 import numpy as np
 import pytest
 
-from edgepack import archive, custom, keras
+from edgepack import keras
 from edgepack.errors import ModelError
 from edgepack.forms import keras as form
+from edgepack.network import archive, custom
 
 LAYER = """
 import keras

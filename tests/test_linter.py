@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepack import arrays, keras
-from edgepack.dataset import Dataset, open_source
+from edgepack import keras
+from edgepack.data import arrays
+from edgepack.data.dataset import Dataset, open_source
+from edgepack.data.expectation import Expectation, Range, expect, range_before, range_of
+from edgepack.data.linter import lint, lint_for, lint_splits
 from edgepack.errors import DataError
-from edgepack.expectation import Expectation, Range, expect, range_before, range_of
-from edgepack.linter import lint, lint_for, lint_splits
 
 NOTHING = Expectation()
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from samples import given, noise_for
 
-from edgepack import audit, keeping, keras, kmeans
-from edgepack.kernels import keras_weights, kernels, macs, parameters
-from edgepack.properties import (
+from edgepack import audit, keras
+from edgepack.network.kernels import keras_weights, kernels, macs, parameters
+from edgepack.steps.convert import Convert
+from edgepack.steps.qat import Qat
+from edgepack.training import keeping, kmeans
+from edgepack.training.properties import (
     Weight,
     WeightStructure,
     is_two_of_four,
@@ -19,8 +22,6 @@ from edgepack.properties import (
     measure,
     present,
 )
-from edgepack.steps.convert import Convert
-from edgepack.steps.qat import Qat
 
 
 def weight(values: Any, axis: int = -1) -> Weight:
@@ -224,7 +225,7 @@ def quantizable() -> Any:
 
 def test_a_quantization_aware_model_survives_its_file(tmp_path: Path) -> None:
     keras.start(0)
-    from edgepack import quantization
+    from edgepack.training import quantization
 
     plain = quantizable()
     handed = given(noise_for(plain))

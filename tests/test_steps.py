@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from samples import accuracy, given, noise_for
 
-from edgepack import audit, flatbuffer, keras, plugins, properties
+from edgepack import audit, keras, plugins
 from edgepack.artifact import FORMS
-from edgepack.dataset import Dataset, Split
+from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import RecipeError, StepError
-from edgepack.folding import KERNEL_AXES, foldable
-from edgepack.interpreter import Interpreter
+from edgepack.network.folding import KERNEL_AXES, foldable
 from edgepack.progress import Progress
 from edgepack.step import NEEDS, Given, Step
 from edgepack.steps.cluster import Cluster
@@ -31,6 +30,9 @@ from edgepack.steps.prune import Prune
 from edgepack.steps.qat import Qat
 from edgepack.steps.strip import Strip
 from edgepack.target import read_target
+from edgepack.tflite import flatbuffer
+from edgepack.tflite.interpreter import Interpreter
+from edgepack.training import properties
 
 STEPS = plugins.names("steps")
 

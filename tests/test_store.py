@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -57,11 +56,11 @@ def test_files_are_copied_not_moved(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_that_says_what_to_type(tmp_path: Path) -> None:
-    if not os.path.exists("/dev/full"):
+    if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     full = tmp_path / "store"
     store = Store(full)
-    with pytest.raises(InputError) as caught, store._errors(), open("/dev/full", "wb") as file:
+    with pytest.raises(InputError) as caught, store._errors(), Path("/dev/full").open("wb") as file:
         file.write(b"x")
         file.flush()
     assert "cannot be written" in caught.value.message

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from samples import accuracy, given
 
-from edgepack import checkpoint, keras
-from edgepack.dataset import Dataset, Split
+from edgepack import keras
+from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import DataError, RecipeError, StepError
-from edgepack.objective import choose_loss, derive_loss
 from edgepack.progress import Progress
 from edgepack.steps.finetune import Finetune
-from edgepack.training import is_over, order
+from edgepack.training import checkpoint
+from edgepack.training.loop import is_over, order
+from edgepack.training.objective import choose_loss, derive_loss
 
 CLASSES = np.arange(12) % 3
 ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]

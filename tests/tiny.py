@@ -15,7 +15,7 @@ import pytest
 
 from edgepack import keras
 from edgepack.__main__ import run
-from edgepack.dataset import Dataset
+from edgepack.data.dataset import Dataset
 
 BUG = 70
 

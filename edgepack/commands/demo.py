@@ -32,7 +32,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
 
     Everything is embedded: nothing is downloaded, no board is needed.
     """
-    commands = cast(click.Group, context.find_root().command)
+    commands = cast(Any, context.find_root().command)
     model = out / "digits.keras"
     if not model.is_file():
         with progress(quiet=quiet) as report:
@@ -58,7 +58,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
 def train(path: Path, report: Reporter) -> None:
     """Train a depthwise-separable Keras 3 network on digits and save it."""
     from edgepack import keras
-    from edgepack.dataset import open_source
+    from edgepack.data.dataset import open_source
 
     keras.start(0)
     keras.keras3().utils.set_random_seed(0)

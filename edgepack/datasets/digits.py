@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from edgepack import fingerprint as sha256
-from edgepack.dataset import Dataset, Preprocessing, Split
+from edgepack.data import fingerprint as sha256
+from edgepack.data.dataset import Dataset, Preprocessing, Split
+from edgepack.data.splitting import hold_out
 from edgepack.errors import DataError, MissingExtraError
-from edgepack.splitting import hold_out
 
 FORM = "digits"
 TEST_SHARE = 0.2

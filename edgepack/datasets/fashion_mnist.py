@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack import fingerprint as sha256
-from edgepack.dataset import Dataset, Preprocessing, Split
+from edgepack.data import fingerprint as sha256
+from edgepack.data.dataset import Dataset, Preprocessing, Split
+from edgepack.data.splitting import SEED
 from edgepack.errors import DataError
-from edgepack.splitting import SEED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepack import arrays
-from edgepack import fingerprint as sha256
-from edgepack.dataset import Dataset
+from edgepack.data import arrays
+from edgepack.data import fingerprint as sha256
+from edgepack.data.dataset import Dataset
+from edgepack.data.images import SUFFIXES, pillow_version, read_images
 from edgepack.errors import DataError
-from edgepack.images import SUFFIXES, pillow_version, read_images
 from edgepack.plugins import suggest
 
 FORM = "FOLDER"

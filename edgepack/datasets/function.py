@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgepack import arrays
-from edgepack import fingerprint as sha256
-from edgepack.dataset import Dataset
+from edgepack.data import arrays
+from edgepack.data import fingerprint as sha256
+from edgepack.data.dataset import Dataset
 from edgepack.errors import DataError
 from edgepack.userfile import load_function
 

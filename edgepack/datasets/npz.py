@@ -21,9 +21,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from edgepack import arrays
-from edgepack import fingerprint as sha256
-from edgepack.dataset import Dataset
+from edgepack.data import arrays
+from edgepack.data import fingerprint as sha256
+from edgepack.data.dataset import Dataset
 from edgepack.errors import DataError
 
 FORM = "FILE.npz"

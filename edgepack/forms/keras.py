@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.errors import EdgepackError, ModelError
 
 if TYPE_CHECKING:
-    from edgepack.archive import Archive
+    from edgepack.network.archive import Archive
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 gives = "keras"
@@ -32,7 +32,7 @@ def read(path: Path, custom_file: Path | None = None, allow_code: bool = False) 
     Raises:
         ModelError: if the file, or what is in it, cannot be used.
     """
-    from edgepack import archive
+    from edgepack.network import archive
 
     found = archive.open_archive(path)
     if found.major > 3:
@@ -47,8 +47,8 @@ def read_object(model: Any, custom_file: Path | None = None) -> Any:
     Raises:
         ModelError: if it is no such model, or cannot be bridged.
     """
-    from edgepack import custom
-    from edgepack.bridge import to_flat
+    from edgepack.network import custom
+    from edgepack.network.bridge import to_flat
 
     packages = {c.__module__.split(".")[0] for c in type(model).__mro__}
     if not packages & {"keras", "tf_keras"} or not hasattr(model, "layers"):
@@ -60,8 +60,9 @@ def read_object(model: Any, custom_file: Path | None = None) -> Any:
 
 
 def _load2(found: Archive, custom_file: Path | None, allow_code: bool) -> Any:
-    from edgepack import custom, keras
-    from edgepack.bridge import flatten
+    from edgepack import keras
+    from edgepack.network import custom
+    from edgepack.network.bridge import flatten
 
     two = keras.tf_keras()
     objects = _checked(found, two, custom.custom_objects(custom_file), allow_code)
@@ -76,8 +77,9 @@ def _load2(found: Archive, custom_file: Path | None, allow_code: bool) -> Any:
 
 
 def _load3(found: Archive, custom_file: Path | None, allow_code: bool) -> Any:
-    from edgepack import custom, keras
-    from edgepack.bridge import bridge
+    from edgepack import keras
+    from edgepack.network import custom
+    from edgepack.network.bridge import bridge
 
     three = keras.keras3()
     objects = _checked(found, three, custom.keras3_objects(custom_file), allow_code)
@@ -95,7 +97,7 @@ def _checked(
     found: Archive, package: Any, objects: dict[str, Any], allow_code: bool
 ) -> dict[str, Any]:
     """The user's objects, also under the names that the archive registered them by."""
-    from edgepack import archive
+    from edgepack.network import archive
 
     names = archive.registered_names(found)
     objects |= {known: objects[own] for known, own in names.items() if own in objects}

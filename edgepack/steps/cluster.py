@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgepack.errors import StepError
 from edgepack.progress import Progress
 from edgepack.step import Given, setting
-from edgepack.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.kernels import Kernel
+    from edgepack.network.kernels import Kernel
 
 CLUSTERABLE = (
     *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
@@ -60,8 +60,8 @@ class Cluster(TrainingStep):
         Raises:
             StepError: if no layer has enough values to share, or values are more than asked for.
         """
-        from edgepack.kernels import kernels
-        from edgepack.properties import measure
+        from edgepack.network.kernels import kernels
+        from edgepack.training.properties import measure
 
         chosen = [k for k in kernels(model) if self._fits(k)]
         if not chosen:
@@ -86,11 +86,11 @@ class Cluster(TrainingStep):
 
     def _train_by_library(self, model: Any, given: Given, chosen: Sequence[Kernel]) -> Any:
         from edgepack import keras
-        from edgepack.keeping import keepers
-        from edgepack.kernels import kernels
-        from edgepack.objective import derive_loss
-        from edgepack.properties import measure
-        from edgepack.training import fit
+        from edgepack.network.kernels import kernels
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
+        from edgepack.training.objective import derive_loss
+        from edgepack.training.properties import measure
 
         clustering = keras.tfmot().clustering.keras
         start = clustering.CentroidInitialization[_name_of(self.initialization)]
@@ -110,9 +110,9 @@ class Cluster(TrainingStep):
         return clustering.strip_clustering(wrapped)
 
     def _train_shared(self, model: Any, given: Given, chosen: Sequence[Kernel]) -> Any:
-        from edgepack.keeping import keepers
-        from edgepack.kernels import kernels
-        from edgepack.training import fit
+        from edgepack.network.kernels import kernels
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
 
         left = sum(self._share(kernel, given.seed) for kernel in chosen)
         if left:
@@ -126,7 +126,7 @@ class Cluster(TrainingStep):
         """Cluster a kernel at once; returns the number of channels that were left alone."""
         import numpy as np
 
-        from edgepack import kmeans
+        from edgepack.training import kmeans
 
         rng = np.random.default_rng(seed)
         values: np.ndarray[Any, Any] = kernel.variable.numpy()

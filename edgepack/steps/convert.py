@@ -58,7 +58,8 @@ class Convert(Step):
         Raises:
             StepError: if an operator is not built in, or the converter fails.
         """
-        from edgepack import lowering, signature
+        from edgepack.network import lowering
+        from edgepack.tflite import signature
 
         calibrated = self.quantization in CALIBRATED
         traced = lowering.trace(lowering.unrolled(model) if calibrated else model, self.batch)
@@ -74,7 +75,7 @@ class Convert(Step):
 
     def _check_sparse(self, dense: bytes, given: Given) -> None:
         """Refuse to encode sparsely what nothing would compute sparsely; say what will be."""
-        from edgepack import flatbuffer, xnnpack
+        from edgepack.tflite import flatbuffer, xnnpack
 
         found = xnnpack.accepted(flatbuffer.read_graph(dense), given.target)
         if not found.layers:

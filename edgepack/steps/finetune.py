@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from edgepack.step import Given, setting
-from edgepack.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Finetune(TrainingStep):
 
     def apply(self, model: Any, given: Given) -> Any:
         """The same model, trained."""
-        from edgepack.keeping import keepers
-        from edgepack.kernels import kernels
-        from edgepack.training import fit
+        from edgepack.network.kernels import kernels
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
 
         fit(model, given, self, keep=keepers(kernels(model), given.properties))
         return model

@@ -23,6 +23,6 @@ class Fold(Step):
         Raises:
             StepError: if the outputs differ.
         """
-        from edgepack.folding import fold
+        from edgepack.network.folding import fold
 
         return fold(model, given.seed)

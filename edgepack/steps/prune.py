@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.errors import RecipeError, StepError
 from edgepack.step import Given, setting
-from edgepack.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep
 
 if TYPE_CHECKING:
-    from edgepack.objective import Objective
+    from edgepack.training.objective import Objective
 
 PRUNABLE = (
     *("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose", "Dense"),
@@ -82,14 +82,14 @@ class Prune(TrainingStep):
         """What the plain model is trained on; the wrapped one has other names for its outputs."""
         if self.epochs == 0 or given.dataset is None:
             return None
-        from edgepack.objective import derive_loss
+        from edgepack.training.objective import derive_loss
 
         return derive_loss(model, given.dataset, self.loss)
 
     def _train(self, wrapped: Any, given: Given, objective: Objective) -> None:
-        from edgepack.keeping import keepers
-        from edgepack.kernels import kernels
-        from edgepack.training import fit
+        from edgepack.network.kernels import kernels
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
 
         for layer in _pruned_layers(wrapped):
             layer.pruning_step.assign(0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from edgepack.step import Given, setting
-from edgepack.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Qat(TrainingStep):
         Raises:
             StepError: if TF-MOT can quantize none of its layers, or refuses it.
         """
-        from edgepack import quantization
-        from edgepack.keeping import keepers
-        from edgepack.kernels import kernels
-        from edgepack.objective import derive_loss
-        from edgepack.training import fit
+        from edgepack.network.kernels import kernels
+        from edgepack.training import quantization
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
+        from edgepack.training.objective import derive_loss
 
         objective = derive_loss(model, given.dataset, self.loss) if given.dataset else None
         quantized = quantization.quantize(model, given.properties)

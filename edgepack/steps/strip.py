@@ -17,7 +17,7 @@ class Strip(Step):
 
     def apply(self, model: Any, given: Given) -> bytes:  # noqa: ARG002
         """The flatbuffer without what nothing needs."""
-        from edgepack import flatbuffer
+        from edgepack.tflite import flatbuffer
 
         stripped: bytes = flatbuffer.strip(model)
         return stripped

@@ -1,0 +1,1 @@
+"""Samples: splits, preprocessing, checks and warnings that all sources of data share."""

@@ -1,0 +1,46 @@
+"""Random inputs that stand in for data where there is none; whatever uses them says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepack.data.checks import Slot
+from edgepack.data.dataset import Dataset, Split
+from edgepack.store import key_of
+
+SAMPLES = 64
+SOURCE = "noise"
+
+
+def make_noise(inputs: Sequence[Slot], seed: int) -> Dataset:
+    """A data set of noise for a model's inputs.
+
+    Args:
+        inputs: of the model; an unknown dimension becomes 16.
+        seed: of the random numbers.
+
+    Returns:
+        Uniform numbers in [0, 1) for real inputs, 0 and 1 for integers, which any table of an
+        embedding has. There are no labels.
+    """
+    rng = np.random.default_rng(seed)
+    splits = [
+        Split({slot.name: _samples(rng, slot.shape[1:], slot.dtype) for slot in inputs})
+        for _ in ("training", "test")
+    ]
+    fingerprint = key_of(
+        source=SOURCE, inputs=[asdict(slot) for slot in inputs], seed=seed, samples=SAMPLES
+    )
+    return Dataset(SOURCE, fingerprint, splits[0], None, splits[1])
+
+
+def _samples(rng: np.random.Generator, shape: Sequence[int | None], dtype: str) -> NDArray[Any]:
+    size = (SAMPLES, *(16 if n is None else n for n in shape))
+    if np.dtype(dtype).kind in "iub":
+        return rng.integers(0, 2, size).astype(dtype)
+    return rng.random(size, np.float32).astype(dtype)

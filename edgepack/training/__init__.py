@@ -1,0 +1,1 @@
+"""The training loop, what it minimizes, and the structure that it keeps."""

@@ -1,0 +1,213 @@
+"""The one training loop: repeatable to the last bit, resumable, and it stops when it diverges."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from edgepack import keras
+from edgepack.data.dataset import Dataset, Split, match
+from edgepack.errors import DataError, StepError
+from edgepack.progress import Progress
+from edgepack.step import Given
+from edgepack.training import checkpoint
+from edgepack.training.keeping import Keep
+from edgepack.training.objective import Objective, as_labels, derive_loss
+from edgepack.training.training_step import TrainingStep
+
+REPORT_EVERY_S = 0.1
+
+Row = tuple[float, ...]
+"""Training loss and validation loss of an epoch; NaN where nothing is held out."""
+
+
+def fit(
+    model: Any,
+    given: Given,
+    settings: TrainingStep,
+    *,
+    objective: Objective | None = None,
+    keep: Sequence[Keep] = (),
+) -> list[Row]:
+    """Train a model in place, and go on where a killed run has stopped.
+
+    Args:
+        model: a tf_keras model.
+        given: data, seed, checkpoints and where to report progress.
+        settings: epochs, learning rate, batch size and patience.
+        objective: what to train on; None: what `derive_loss` says of this model.
+        keep: called after each batch.
+
+    Returns:
+        One row for each epoch.
+
+    Raises:
+        StepError: if the loss is not a finite number.
+        DataError: if there are no labelled training samples.
+    """
+    data = _data(model, given, settings, objective)
+    run = _Run(model, data, given, settings, data.objective, tuple(keep))
+    optimizer = _optimizer(model, settings)
+    variables = [*model.weights, *optimizer.variables]
+    history = checkpoint.restore(given.checkpoints, variables)
+    step = run.compile(optimizer)
+    while len(history) < settings.epochs and not is_over(
+        [r[1] for r in history], settings.patience
+    ):
+        if has_randomness(model):
+            # Only a new trace starts the random numbers anew, which a resumed run needs.
+            keras.tf_keras().utils.set_random_seed(given.seed + len(history) + 1)
+            step = run.compile(optimizer)
+        history.append(run.epoch(len(history), step))
+        checkpoint.write(given.checkpoints, variables, history)
+    return history
+
+
+def _optimizer(model: Any, settings: TrainingStep) -> Any:
+    optimizer = keras.tf_keras().optimizers.Adam(settings.learning_rate)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def is_over(losses: Sequence[float], patience: int) -> bool:
+    """Whether the best of these losses is ``patience`` epochs old; never where that is 0."""
+    if patience == 0 or not losses or math.isnan(losses[-1]):
+        return False
+    return len(losses) - 1 - int(np.argmin(losses)) >= patience
+
+
+def order(count: int, seed: int, epoch: int) -> np.ndarray[Any, Any]:
+    """The order of samples in one epoch, which depends on nothing else."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def has_randomness(model: Any) -> bool:
+    """Whether any layer draws random numbers, as dropout does."""
+    return any(hasattr(layer, "_random_generator") for layer in model.submodules)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Batches as the model wants them."""
+
+    dataset: Dataset
+    training: Split
+    model: Any
+    objective: Objective
+
+    def batch(self, split: Split, chosen: Any) -> tuple[list[Any], list[Any]]:
+        """Inputs and labels of some samples, in the model's order, preprocessed only now."""
+        part = split.take(chosen)
+        names = list(self.model.input_names)
+        fed = self.dataset.feed(part, names)
+        kinds = [x.dtype.as_numpy_dtype for x in self.model.inputs]
+        inputs = [fed[name].astype(kind) for name, kind in zip(names, kinds, strict=True)]
+        labels = match(part.outputs, [loss.output for loss in self.objective.losses])
+        return inputs, as_labels(labels, self.objective)
+
+    def held_out(self, size: int) -> Iterator[tuple[list[Any], list[Any]]]:
+        """The validation split in batches; nothing where it has no labels."""
+        split = self.dataset.validation
+        for start in range(0, len(split) if split and split.outputs else 0, size):
+            assert split is not None
+            yield self.batch(split, slice(start, start + size))
+
+
+def _data(model: Any, given: Given, settings: TrainingStep, objective: Objective | None) -> _Data:
+    if given.dataset is None or given.dataset.training is None:
+        raise DataError("there are no training samples", "give --data with a training split")
+    objective = objective or derive_loss(model, given.dataset, settings.loss)
+    return _Data(given.dataset, given.dataset.training, model, objective)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training run: what stays the same from its first batch to its last."""
+
+    model: Any
+    data: _Data
+    given: Given
+    settings: TrainingStep
+    objective: Objective
+    keep: tuple[Keep, ...]
+
+    def compile(self, optimizer: Any) -> Callable[[Any, Any], Any]:
+        """One step of training as a TensorFlow function."""
+        tf = keras.tensorflow()
+        variables = self.model.trainable_variables
+
+        def step(inputs: Any, labels: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = self.loss(inputs, labels, training=True)
+            pairs = zip(tape.gradient(loss, variables), variables, strict=True)
+            optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
+            for put_back in self.keep:
+                put_back()
+            return loss
+
+        compiled: Callable[[Any, Any], Any] = tf.function(step)
+        return compiled
+
+    def loss(self, inputs: Any, labels: Any, *, training: bool) -> Any:
+        """The sum of all outputs' losses, with the model's own penalties where it trains."""
+        tf = keras.tensorflow()
+        fed = inputs[0] if len(inputs) == 1 else inputs
+        outputs = tf.nest.flatten(self.model(fed, training=training))
+        parts = [
+            loss.function()(y, output)
+            for loss, y, output in zip(self.objective.losses, labels, outputs, strict=True)
+        ]
+        return tf.add_n(parts + (list(self.model.losses) if training else []))
+
+    def epoch(self, epoch: int, step: Callable[[Any, Any], Any]) -> Row:
+        """Train on all full batches once."""
+        training = self.data.training
+        size = min(self.settings.batch_size, len(training))
+        chosen = order(len(training), self.given.seed, epoch)
+        batches = len(chosen) // size
+        total, told = 0.0, 0.0
+        for i in range(batches):
+            loss = float(step(*self.data.batch(training, chosen[i * size : (i + 1) * size])))
+            self.refuse_divergence(loss, epoch, i)
+            total += loss
+            if time.monotonic() - told > REPORT_EVERY_S or i + 1 == batches:
+                told = time.monotonic()
+                self.report(epoch * batches + i + 1, batches, total / (i + 1))
+        return total / batches, self.validation_loss()
+
+    @cached_property
+    def judge(self) -> Callable[[Any, Any], Any]:
+        """The loss of a batch, without training."""
+        judge: Callable[[Any, Any], Any] = keras.tensorflow().function(
+            lambda inputs, labels: self.loss(inputs, labels, training=False)
+        )
+        return judge
+
+    def validation_loss(self) -> float:
+        """The mean loss on what is held out of training; NaN where nothing is."""
+        parts = [
+            (float(self.judge(inputs, labels)), len(labels[0]))
+            for inputs, labels in self.data.held_out(self.settings.batch_size)
+        ]
+        count = sum(n for _, n in parts)
+        return sum(loss * n for loss, n in parts) / count if count else math.nan
+
+    def refuse_divergence(self, loss: float, epoch: int, batch: int) -> None:
+        if math.isfinite(loss):
+            return
+        name = self.settings.step_name()
+        raise StepError(
+            f"{name} diverged: the loss is {loss} at epoch {epoch + 1}, batch {batch + 1}",
+            f"try --set {name}.learning_rate={self.settings.learning_rate / 10:g}",
+        )
+
+    def report(self, done: int, batches: int, loss: float) -> None:
+        epochs = self.settings.epochs
+        note = f"epoch {-(-done // batches)}/{epochs}, loss {loss:.3f}"
+        self.given.report(Progress(self.settings.step_name(), done, batches * epochs, note))
