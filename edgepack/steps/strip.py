@@ -14,6 +14,7 @@ class Strip(Step):
 
     takes: ClassVar[frozenset[str]] = frozenset({"tflite"})
     gives: ClassVar[str] = "tflite"
+    lossless: ClassVar[bool] = True
 
     def apply(self, model: Any, given: Given) -> bytes:  # noqa: ARG002
         """The flatbuffer without what nothing needs."""
