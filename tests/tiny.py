@@ -87,8 +87,12 @@ class CommandLine:
 def start(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Start ``edgepack`` as a process of its own; what it says is read through pipes."""
     environment = {**os.environ, **options.pop("env", {})}
+    code = (  # a process that was started in the background would not hear of Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from edgepack.__main__ import main; main()"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "edgepack", *map(str, words)],
+        [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
