@@ -37,7 +37,7 @@ def of_files(files: Iterable[tuple[str, Path]], *notes: str) -> str:
 
 def code(*modules: str) -> list[tuple[str, Path]]:
     """The files of modules that turn bytes into samples: a change of theirs changes the data."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     return [(name, package.joinpath(*name.split(".")).with_suffix(".py")) for name in modules]
 
 

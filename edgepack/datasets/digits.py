@@ -28,7 +28,7 @@ def offers(spec: str) -> frozenset[str]:  # noqa: ARG001
 
 def fingerprint(spec: str) -> str:
     """The sha256 of the file inside scikit-learn, which is not imported, and of this code."""
-    return sha256.of_files([(spec, _file()), *sha256.code("datasets.digits", "splitting")])
+    return sha256.of_files([(spec, _file()), *sha256.code("datasets.digits", "data.splitting")])
 
 
 def load(spec: str) -> Dataset:

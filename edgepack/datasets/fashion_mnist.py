@@ -41,7 +41,7 @@ def fingerprint(spec: str) -> str:  # noqa: ARG001
     """The sha256 of the four files and of this code."""
     names = [f"{part}-{kind}" for part in FILES.values() for kind in ("images-idx3", "labels-idx1")]
     files = [(name, _file(f"{name}-ubyte")) for name in names]
-    return sha256.of_files([*files, *sha256.code("datasets.fashion_mnist", "splitting")])
+    return sha256.of_files([*files, *sha256.code("datasets.fashion_mnist", "data.splitting")])
 
 
 def load(spec: str) -> Dataset:

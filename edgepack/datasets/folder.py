@@ -67,7 +67,7 @@ def fingerprint(spec: str) -> str:
     files = [(str(image.path.relative_to(root)), image.path) for image in _scan(root)]
     if (root / SETTINGS).is_file():
         files.append((SETTINGS, root / SETTINGS))
-    code = sha256.code("datasets.folder", "images", "arrays", "splitting")
+    code = sha256.code("datasets.folder", "data.images", "data.arrays", "data.splitting")
     return sha256.of_files([*files, *code], pillow_version())
 
 

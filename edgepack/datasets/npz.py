@@ -49,7 +49,7 @@ def offers(spec: str) -> frozenset[str]:
 def fingerprint(spec: str) -> str:
     """The sha256 of the file and of this code."""
     _check_exists(spec)
-    code = sha256.code("datasets.npz", "arrays", "splitting")
+    code = sha256.code("datasets.npz", "data.arrays", "data.splitting")
     return sha256.of_files([("npz", Path(spec)), *code])
 
 
