@@ -132,7 +132,8 @@ def test_weights_that_are_not_numbers(
         ({"y": np.zeros(40, np.int64)}, ("one class only: 0",)),
         ({"y": np.arange(39) % 10}, ("40 of x", "39 of y")),
         ({"y": np.array(["a"] * 40)}, ("y", "not numbers")),
-        ({"x": None}, ("int8", "calibration")),
+        ({"x": None}, ("x",)),
+        ({"x_trian": np.ones((40, 8, 8, 1), np.float32)}, ("'x_trian'", "'x_train'")),
         ({"labels": np.array(["one", "two"])}, ("labels from", "0 to 1")),
     ],
 )

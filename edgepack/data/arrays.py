@@ -29,7 +29,12 @@ Parts = dict[str, dict[str, Any]]
 
 
 def offers(keys: Collection[str]) -> frozenset[str]:
-    """What data with these keys can be used for, as in `edgepack.step.NEEDS`."""
+    """What data with these keys can be used for, as in `edgepack.step.NEEDS`.
+
+    Raises:
+        DataError: on an unknown key, or keys that contradict each other.
+    """
+    _sort(dict.fromkeys(keys))
     found = [match for key in keys if (match := _KEY.fullmatch(key))]
     training = {match["kind"] for match in found if match["split"] in (None, "train")}
     if "x" not in training:

@@ -66,7 +66,10 @@ def refusal(kind: str, message: str) -> EdgepackError:
             "type on the device: pip install ai-edge-litert",
         )
     if kind == "inputs":
-        return ModelError(f"the inputs do not fit the model: {message}", "build the bundle again")
+        return ModelError(
+            f"the inputs do not fit the model: {message}",
+            "save the model with inputs of a fixed size, or build it again",
+        )
     return ModelError(
         f"the runtime refuses the model: {message}",
         "convert it again, or use the runtime that it was made for",
