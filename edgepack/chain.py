@@ -62,6 +62,7 @@ class Chain:
         target: what the model is for.
         seed: of everything random.
         fingerprint: of the data.
+        custom: sha256 of the user's own layers; empty where there are none.
         load_data: gives the data set, or noise; called only when something must run.
         load_custom: gives the user's own classes by name; called only when a model is read.
         report: where progress goes.
@@ -71,6 +72,7 @@ class Chain:
     target: Target
     seed: int
     fingerprint: str
+    custom: str
     load_data: Callable[[], Dataset]
     load_custom: Callable[[], Mapping[str, Any]] = field(default=dict)
     report: Reporter = silent
@@ -87,7 +89,8 @@ class Chain:
             step=step.step_name(),
             settings=asdict(step),
             source=source_digest(type(step).__module__),
-            chain=source_digest("edgepack.audit"),
+            audit=source_digest("edgepack.audit"),
+            custom=self.custom,
             parent=parent.sha256,
             properties=sorted(parent.properties),
             data=self.fingerprint if needs - {"target"} else "",
@@ -121,32 +124,34 @@ class Chain:
         before = audit.audit(parent.artifact.form, model)
         facts = self._facts(step, model)
         with self.store.checkpoints(key) as folder:
-            made = _apply(step, model, self._given(parent, folder))
+            made = _apply(step, model, self._given(step, parent, folder, facts["remarks"]))
             after = audit.audit(step.gives, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
             result = self.store.put(key, {FILES[step.gives]: contents(step.gives, made)}, facts)
         return stage_of(result, step.gives, parent.artifact.properties | step.adds, made)
 
-    def _given(self, parent: Stage, checkpoints: Path) -> Given:
+    def _given(self, step: Step, parent: Stage, checkpoints: Path, remarks: list[str]) -> Given:
         return Given(
             target=self.target,
-            dataset=self.dataset,
+            dataset=self.dataset if step.needs() - {"target"} else None,
             seed=self.seed,
             properties=parent.artifact.properties,
             checkpoints=checkpoints,
             report=self.report,
+            remark=remarks.append,
         )
 
     def _facts(self, step: Step, model: Any) -> dict[str, Any]:
         """What the step's data looks like to the model: the loss, and what the linter finds."""
-        facts: dict[str, Any] = {"findings": [], "loss": None}
+        facts: dict[str, Any] = {"findings": [], "loss": None, "remarks": []}
         if "calibration" in step.needs() and self.dataset.source != SOURCE:
             count = asdict(step).get("samples", linter.SAMPLES)
             found = linter.lint_for(model, self.dataset, self.seed, count)
             facts["findings"] = [asdict(finding) for finding in found]
         if "labels" in step.needs():
-            facts["loss"] = str(objective.derive_loss(model, self.dataset))
+            loss = asdict(step).get("loss", objective.AUTO)
+            facts["loss"] = str(objective.derive_loss(model, self.dataset, loss))
         return facts
 
     def load(self, stage: Stage) -> Any:

@@ -48,6 +48,7 @@ def describe_steps(recipe: Recipe, stages: Sequence[Stage]) -> list[dict[str, An
                 "sha256": stage.artifact.sha256,
                 "loss": stage.facts["loss"],
                 "findings": stage.facts["findings"],
+                "remarks": stage.facts["remarks"],
                 "structure": stage.facts["structure"],
             }
         )

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from edgepack import golden, intake, judgement, manifest
+from edgepack.artifact import sha256_of
 from edgepack.bundle import Bundle, write_bundle
 from edgepack.chain import Chain, Stage, without_model
 from edgepack.data.dataset import Dataset, fits
@@ -109,6 +110,7 @@ def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain
         target=planned.target,
         seed=planned.seed,
         fingerprint=planned.data.fingerprint if planned.data else f"noise {planned.seed}",
+        custom=sha256_of(planned.model.custom) if planned.model.custom else "",
         load_data=load_data,
         load_custom=planned.model.custom_objects,
         report=report,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +20,10 @@ A step that needs the ``target`` is redone for each one; all others are shared b
 """
 
 
+def unremarked(sentence: str) -> None:
+    """Where remarks go that nobody keeps."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What a step is handed besides the model.
@@ -31,6 +35,7 @@ class Given:
         properties: structure that is present in the model and must be kept.
         checkpoints: a folder of this step's own, which outlives a killed run; None: keep none.
         report: where progress goes.
+        remark: takes a sentence that belongs into the manifest, such as what was left alone.
     """
 
     target: Target
@@ -39,6 +44,7 @@ class Given:
     properties: frozenset[str] = frozenset()
     checkpoints: Path | None = None
     report: Reporter = silent
+    remark: Callable[[str], None] = unremarked
 
 
 def setting(

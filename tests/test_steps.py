@@ -20,7 +20,6 @@ from edgepack.artifact import FORMS
 from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import RecipeError, StepError
 from edgepack.network.folding import KERNEL_AXES, foldable
-from edgepack.progress import Progress
 from edgepack.step import NEEDS, Given, Step
 from edgepack.steps.cluster import Cluster
 from edgepack.steps.convert import Convert
@@ -183,10 +182,10 @@ def test_clusters_are_as_few_as_asked_for(
 def test_channels_with_too_few_values_are_left_alone_and_counted(
     trained: Any, digits: Dataset
 ) -> None:
-    seen: list[Progress] = []
+    remarks: list[str] = []
     step = Cluster(epochs=1, clusters=12, scope="channel")
-    found = structure_of(step.apply(trained, given(digits, report=seen.append)))
-    assert seen[0].note == "16 channels have fewer than 12 values and are left alone"
+    found = structure_of(step.apply(trained, given(digits, remark=remarks.append)))
+    assert remarks == ["16 channels have fewer than 12 values and are left alone"]
     assert found["stem"].unique_in_channel == 9
     assert found["pointwise_1"].unique_in_channel == 12
     assert found["pointwise_1"].unique_in_tensor > 12

@@ -104,6 +104,7 @@ def notes(manifest: Facts) -> list[str]:
         for step in manifest["steps"]
         for f in step["findings"]
     ]
+    told += [f"{step['name']}: {text}" for step in manifest["steps"] for text in step["remarks"]]
     evaluation, gate = manifest["evaluation"], manifest["gate"]
     if evaluation and evaluation["data"] == "noise":
         told.append("only fidelity was checked, on random inputs: name data with --data")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.errors import StepError
-from edgepack.progress import Progress
 from edgepack.step import Given, setting
 from edgepack.training.training_step import TrainingStep
 
@@ -117,7 +116,7 @@ class Cluster(TrainingStep):
         left = sum(self._share(kernel, given.seed) for kernel in chosen)
         if left:
             note = f"{left} channels have fewer than {self.clusters} values and are left alone"
-            given.report(Progress(self.step_name(), 0, 0, note))
+            given.remark(note)
         if self.epochs:
             fit(model, given, self, keep=keepers(kernels(model), given.properties | self.adds))
         return model

@@ -84,7 +84,7 @@ class Convert(Step):
                 "set convert.sparse to false",
             )
         note = f"{len(found.layers)} layers will be computed sparsely"
-        given.report(Progress(self.step_name(), 0, 0, "; ".join((note, *found.reasons))))
+        given.remark("; ".join((note, *found.reasons)))
 
     def _configuration(self, model: Any, given: Given) -> Callable[[Any], None]:
         from edgepack import keras
