@@ -182,7 +182,10 @@ def answer_of(done: Completed) -> str:
         )
     if not done.stdout.strip():
         last = done.stderr.strip().rsplit("\n", 1)[-1]
-        raise DeviceError(f"the agent failed with exit code {done.returncode}: {last}")
+        raise DeviceError(
+            f"the agent failed with exit code {done.returncode}: {last}",
+            "type: edgepack doctor",
+        )
     return done.stdout
 
 

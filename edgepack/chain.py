@@ -179,7 +179,10 @@ def _refuse_losses(
 ) -> None:
     sentences = properties.lost(audit.structures(before), audit.structures(after), kept)
     if sentences:
-        raise StepError(f"step {step.step_name()} lost structure: {'; '.join(sentences)}")
+        raise StepError(
+            f"step {step.step_name()} lost structure: {'; '.join(sentences)}",
+            "leave the step out, or put it before the step that gave the structure",
+        )
 
 
 def contents(form: str, model: Any) -> bytes:

@@ -46,11 +46,13 @@ def _key(origin: ModelSource) -> str:
 
 def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
     started = time.perf_counter()
-    keras.start(seed)
     form = plugins.load("forms", origin.form)
     if origin.path is None:
+        keras.start(seed)
         model = form.read_object(origin.model, origin.custom)
     else:
+        form.check(origin.path)
+        keras.start(seed)
         model = form.read(origin.path, origin.custom, origin.allow_code)
     data = contents(origin.gives, model)
     facts = {

@@ -48,17 +48,18 @@ IMPORT = re.compile(
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of edgepack, by the XDG convention.
+    """The user's cache folder of edgepack, by the XDG convention, which ignores relative paths.
 
     Raises:
         InputError: if the user has no home, as in some containers.
     """
     try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = named if named.is_absolute() else Path.home() / ".cache"
     except RuntimeError as error:
         hint = "set XDG_CACHE_HOME to a folder for what is kept between builds"
         raise InputError(f"there is no cache folder: {error}", hint) from error
-    return Path(base) / "edgepack"
+    return base / "edgepack"
 
 
 @cache

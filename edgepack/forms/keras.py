@@ -32,13 +32,27 @@ def read(path: Path, custom_file: Path | None = None, allow_code: bool = False) 
     Raises:
         ModelError: if the file, or what is in it, cannot be used.
     """
+    found = _judged(path)
+    load = _load3 if found.major == 3 else _load2
+    return load(found, custom_file, allow_code)
+
+
+def check(path: Path) -> None:
+    """Refuse a broken file at once: TensorFlow is not imported.
+
+    Raises:
+        ModelError: if the file is no saved model, or one of a newer Keras.
+    """
+    _judged(path)
+
+
+def _judged(path: Path) -> Archive:
     from edgepack.network import archive
 
     found = archive.open_archive(path)
     if found.major > 3:
         raise _too_new(found)
-    load = _load3 if found.major == 3 else _load2
-    return load(found, custom_file, allow_code)
+    return found
 
 
 def read_object(model: Any, custom_file: Path | None = None) -> Any:

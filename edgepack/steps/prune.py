@@ -60,7 +60,9 @@ class Prune(TrainingStep):
         try:
             re.compile(self.skip)
         except re.error as error:
-            raise RecipeError(f"prune.skip is no regular expression: {error}") from error
+            raise RecipeError(
+                f"prune.skip is no regular expression: {error}", "such as conv.*"
+            ) from error
 
     def apply(self, model: Any, given: Given) -> Any:
         """The same model with zeros.
