@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +15,21 @@ SKIPS_ALL = "import pytest\npytest.skip('no reason', allow_module_level=True)\n"
 
 
 def run(folder: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
-    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
     (folder / "test_some.py").write_text(PASSES, encoding="utf-8")
     (folder / "test_other.py").write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)]
-    fast = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no_skips",
+        "-p",
+        "no:cacheprovider",
+        *options,
+        str(folder),
+    ]
+    tests = str(Path(__file__).parent)
+    fast = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": tests}
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=fast
     )
