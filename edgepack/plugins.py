@@ -53,3 +53,37 @@ def data_folder(kind: str) -> Path:
     """Where ``targets`` or ``recipes`` lie: inside an installed wheel, else in the checkout."""
     inside = PACKAGE / kind
     return inside if inside.is_dir() else PACKAGE.parent / kind
+
+
+def data_names(kind: str) -> list[str]:
+    """The ``targets`` or ``recipes`` that come with edgepack, sorted."""
+    return sorted(path.stem for path in data_folder(kind).glob("*.toml"))
+
+
+def read_data(kind: str, name: str, error: type[EdgepackError]) -> tuple[str, dict[str, Any]]:
+    """The name and the tables of a target or a recipe.
+
+    Args:
+        kind: ``targets`` or ``recipes``.
+        name: one of `data_names`, or the path of a user's own file, which ends in ``.toml``.
+        error: what to raise.
+
+    Raises:
+        EdgepackError: of the class ``error``, if it is unknown, unreadable or no TOML.
+    """
+    import tomllib
+
+    thing, path = kind.removesuffix("s"), Path(name)
+    if path.suffix != ".toml":
+        known = data_names(kind)
+        if name not in known:
+            raise error(f"there is no {thing} {name!r}", suggest(name, known))
+        path = data_folder(kind) / f"{name}.toml"
+    try:
+        return path.stem, tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as fault:
+        hint = f"give the path of a .toml file, or a name that 'edgepack {kind}' lists"
+        raise error(f"the {thing} {path} cannot be read: {fault}", hint) from fault
+    except tomllib.TOMLDecodeError as fault:
+        hint = "write one setting a line, such as cores = 4; texts stand in quotes"
+        raise error(f"the {thing} {path} is not TOML: {fault}", hint) from fault

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack import plugins
@@ -90,7 +89,7 @@ def _data_hint(missing: frozenset[str]) -> str:
 
 def recipe_names() -> list[str]:
     """The recipes that come with edgepack, sorted."""
-    return sorted(path.stem for path in plugins.data_folder("recipes").glob("*.toml"))
+    return plugins.data_names("recipes")
 
 
 def read_recipe(name: str) -> Recipe:
@@ -99,22 +98,7 @@ def read_recipe(name: str) -> Recipe:
     Raises:
         RecipeError: if it is unknown, unreadable, or has a wrong step or setting.
     """
-    import tomllib
-
-    path = Path(name)
-    if path.suffix != ".toml":
-        if name not in recipe_names():
-            hint = plugins.suggest(name, recipe_names())
-            raise RecipeError(f"there is no recipe {name!r}", hint)
-        path = plugins.data_folder("recipes") / f"{name}.toml"
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(
-            f"the recipe {path} cannot be read: {error}",
-            "check its path and its TOML; edgepack recipes lists what there is",
-        ) from error
-    return make_recipe(path.stem, facts)
+    return make_recipe(*plugins.read_data("recipes", name, RecipeError))
 
 
 def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from edgepack.artifact import FORMS
 from edgepack.errors import TargetError
-from edgepack.plugins import data_folder, suggest
+from edgepack.plugins import data_names, read_data, suggest
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ UNSOURCED = frozenset({"id", "name", "forms", "recipe", "sources"})
 
 def target_names() -> list[str]:
     """The targets that come with edgepack, sorted."""
-    return sorted(path.stem for path in data_folder("targets").glob("*.toml"))
+    return data_names("targets")
 
 
 def read_target(name: str) -> Target:
@@ -63,26 +62,7 @@ def read_target(name: str) -> Target:
     Raises:
         TargetError: if it is unknown, unreadable, or has a wrong, unknown or missing key.
     """
-    import tomllib
-
-    path = Path(name)
-    if path.suffix != ".toml":
-        if name not in target_names():
-            raise TargetError(f"there is no target {name!r}", suggest(name, target_names()))
-        path = data_folder("targets") / f"{name}.toml"
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(
-            f"the target {path} cannot be read: {error}",
-            "give the path of a .toml file, or a name that 'edgepack targets' lists",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(
-            f"the target {path} is not TOML: {error}",
-            "write one fact a line, such as cores = 4; texts stand in quotes",
-        ) from error
-    return make_target(path.stem, facts)
+    return make_target(*read_data("targets", name, TargetError))
 
 
 def make_target(id: str, facts: dict[str, Any]) -> Target:

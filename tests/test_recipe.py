@@ -88,7 +88,7 @@ def test_a_wrong_step_is_refused_by_name(row: dict[str, object], message: str, h
         ('steps = "prune"', "has no steps"),
         ("description = 3\n[[steps]]\nstep = 'prune'", "description is 3"),
         ("[[stages]]\nstep = 'prune'", "unknown key 'stages'"),
-        ("steps = [", "cannot be read"),
+        ("steps = [", "is not TOML"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
