@@ -16,7 +16,7 @@ from edgepack.errors import DataError, RecipeError, StepError
 from edgepack.progress import Progress
 from edgepack.steps.finetune import Finetune
 from edgepack.training import checkpoint
-from edgepack.training.loop import is_over, order
+from edgepack.training.loop import is_over, order, rate
 from edgepack.training.objective import choose_loss, derive_loss
 
 CLASSES = np.arange(12) % 3
@@ -202,3 +202,9 @@ def test_a_checkpoint_comes_back_and_a_broken_one_is_ignored(tmp_path: Path) -> 
     (tmp_path / checkpoint.NAME).write_bytes(whole[: len(whole) // 2])
     assert checkpoint.restore(tmp_path, found) == []
     assert checkpoint.restore(None, found) == []
+
+
+def test_the_learning_rate_falls_to_zero_or_stays() -> None:
+    step = Finetune(epochs=4, learning_rate=0.1)
+    assert [rate(step, done) for done in (0, 2, 4)] == pytest.approx([0.1, 0.05, 0.0])
+    assert rate(Finetune(epochs=4, learning_rate=0.1, decay="none"), 3) == 0.1

@@ -64,7 +64,7 @@ def fit(
             # Only a new trace starts the random numbers anew, which a resumed run needs.
             keras.tf_keras().utils.set_random_seed(given.seed + len(history) + 1)
             step = run.compile(optimizer)
-        history.append(run.epoch(len(history), step))
+        history.append(run.epoch(len(history), step, optimizer))
         checkpoint.write(given.checkpoints, variables, history)
     return history
 
@@ -73,6 +73,18 @@ def _optimizer(model: Any, settings: TrainingStep) -> Any:
     optimizer = keras.tf_keras().optimizers.Adam(settings.learning_rate)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def rate(settings: TrainingStep, epochs_done: float) -> float:
+    """The learning rate at a point of the training.
+
+    With ``cosine`` it falls from its setting to zero (Loshchilov and Hutter 2017, arXiv:1608.03983,
+    equation 5, without restarts).
+    """
+    if settings.decay == "none":
+        return settings.learning_rate
+    fall = 1 + math.cos(math.pi * epochs_done / settings.epochs)
+    return settings.learning_rate * fall / 2
 
 
 def is_over(losses: Sequence[float], patience: int) -> bool:
@@ -165,7 +177,7 @@ class _Run:
         ]
         return tf.add_n(parts + (list(self.model.losses) if training else []))
 
-    def epoch(self, epoch: int, step: Callable[[Any, Any], Any]) -> Row:
+    def epoch(self, epoch: int, step: Callable[[Any, Any], Any], optimizer: Any) -> Row:
         """Train on all full batches once."""
         training = self.data.training
         size = min(self.settings.batch_size, len(training))
@@ -173,6 +185,7 @@ class _Run:
         batches = len(chosen) // size
         total, told = 0.0, 0.0
         for i in range(batches):
+            optimizer.learning_rate.assign(rate(self.settings, epoch + i / batches))
             loss = float(step(*self.data.batch(training, chosen[i * size : (i + 1) * size])))
             self.refuse_divergence(loss, epoch, i)
             total += loss

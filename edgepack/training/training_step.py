@@ -16,6 +16,11 @@ class TrainingStep(Step):
 
     epochs: int = setting(2, "passes over the training data", unit="epochs", low=0, high=10_000)
     learning_rate: float = setting(1e-3, "of Adam", unit="step size", low=0.0, high=1.0)
+    decay: str = setting(
+        "cosine",
+        "how the learning rate falls to the end of the training",
+        choices=("cosine", "none"),
+    )
     batch_size: int = setting(128, "samples in one step", unit="samples", low=1)
     loss: str = setting("auto", "derived from model and labels, or the name of a tf_keras loss")
     patience: int = setting(
