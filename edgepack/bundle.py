@@ -103,7 +103,7 @@ def check_place(folder: Path) -> None:
     """
     hint = "name another folder with --out"
     if not _replaceable(folder):
-        raise InputError(f"{folder} exists and is no bundle", hint)
+        raise InputError(f"{folder} exists and is no bundle, or holds more than one", hint)
     parent = next(path for path in folder.resolve().parents if path.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=parent):
@@ -115,14 +115,19 @@ def check_place(folder: Path) -> None:
 
 
 def _replaceable(folder: Path) -> bool:
-    """Whether nothing is there, or an empty folder, or a bundle; looked at once, as it may go."""
+    """Whether nothing is there, or an empty folder, or a bundle to which nothing was added.
+
+    It is looked at once, as another build may replace it meanwhile.
+    """
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = {path.name for path in folder.iterdir()}
+        return not names or names <= {MANIFEST, *read_bundle(folder).manifest["files"]}
     except FileNotFoundError:
         return True
     except NotADirectoryError:
         return not folder.exists()
-    return not names or MANIFEST in names
+    except InputError as error:
+        return MANIFEST in names and isinstance(error.__cause__, FileNotFoundError)
 
 
 def _fill(
@@ -161,7 +166,10 @@ def read_bundle(folder: Path) -> Bundle:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        schema = manifest["schema"]
+        schema, files, model = manifest["schema"], manifest["files"], manifest["model"]["path"]
+        plain = all(Path(name).name == name and "sha256" in files[name] for name in files)
+        if not plain or model not in files:
+            raise ValueError(f"{MANIFEST} names files outside of its folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} is no bundle: {MANIFEST} is missing or unreadable",
@@ -183,12 +191,12 @@ def verify(folder: Path) -> Bundle:
         InputError: if the folder is no bundle.
     """
     found = read_bundle(folder)
-    listed: dict[str, Any] = found.manifest.get("files", {})
+    listed: dict[str, Any] = found.manifest["files"]
     wrong = []
     if (folder / MANIFEST).read_bytes() != render(found.manifest):
         wrong.append(f"{MANIFEST} is changed")
     for name in sorted(listed):
-        state = _state(folder / Path(name).name, listed[name])
+        state = _state(folder / name, listed[name])
         wrong += [f"{name} is {state}"] if state else []
     known = {MANIFEST, *listed}
     wrong += [f"{p.name} was added" for p in sorted(folder.iterdir()) if p.name not in known]
@@ -198,6 +206,6 @@ def verify(folder: Path) -> Bundle:
 
 
 def _state(path: Path, wanted: Mapping[str, Any]) -> str:
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return "missing"
-    return "" if sha256_of(path) == wanted.get("sha256") else "changed"
+    return "" if sha256_of(path) == wanted["sha256"] else "changed"

@@ -83,3 +83,41 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, text: str) -> None:
         read_bundle(tmp_path)
     with pytest.raises(InputError, match="no bundle"):
         read_bundle(tmp_path / "none")
+
+
+def test_folders_of_other_programs_and_added_files_are_kept(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "src").mkdir(parents=True)
+    (site / MANIFEST).write_text('{"schema": 1, "name": "a web site"}')
+    with pytest.raises(InputError, match="no bundle"):
+        make(site)
+    bundle = make(tmp_path / "b")
+    (bundle.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds more"):
+        make(bundle.path)
+    assert (site / "src").is_dir()
+    assert (bundle.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"schema": 1, "model": {"path": "m"}, "files": [1]}',
+        '{"schema": 1, "model": {"path": "m"}, "files": {"m": 1}}',
+        '{"schema": 1, "model": {"path": "../m"}, "files": {"../m": {"sha256": ""}}}',
+        '{"schema": 1, "model": {"path": "/m"}, "files": {}}',
+        '{"schema": 1, "model": 3, "files": {}}',
+    ],
+)
+def test_a_hostile_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(InputError):
+        verify(tmp_path)
+
+
+def test_a_link_is_no_file_of_a_bundle(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "b")
+    bundle.model.rename(tmp_path / "elsewhere")
+    bundle.model.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GateError, match=r"model.tflite is missing"):
+        verify(bundle.path)
