@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -36,7 +37,7 @@ def audit(form: str, model: Any) -> dict[str, Any]:
     }
 
 
-def structures(facts: dict[str, Any]) -> tuple[WeightStructure, ...]:
+def structures(facts: Mapping[str, Any]) -> tuple[WeightStructure, ...]:
     """The `WeightStructure` values of what `audit` returned."""
     return tuple(WeightStructure(**row) for row in facts["weights"])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from edgepack.artifact import Artifact
 from edgepack.data import linter
 from edgepack.data.dataset import Dataset
 from edgepack.data.noise import SOURCE
-from edgepack.errors import EdgepackError, StepError
+from edgepack.errors import EdgepackError, RecipeError, StepError
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.step import Given, Step
 from edgepack.store import Result, Store, key_of, source_digest, versions
@@ -64,7 +65,7 @@ class Chain:
         fingerprint: of the data.
         custom: sha256 of the user's own layers; empty where there are none.
         load_data: gives the data set, or noise; called only when something must run.
-        load_custom: gives the user's own classes by name; called only when a model is read.
+        load_custom: gives the user's own classes by name; called only when something must run.
         report: where progress goes.
     """
 
@@ -81,6 +82,11 @@ class Chain:
     def dataset(self) -> Dataset:
         """The data set, loaded at the first need."""
         return self.load_data()
+
+    @cached_property
+    def custom_objects(self) -> Mapping[str, Any]:
+        """The user's own classes and functions by name; their file runs at the first need."""
+        return self.load_custom()
 
     def key(self, step: Step, parent: Artifact) -> str:
         """The key of a step's result: everything that it depends on."""
@@ -108,8 +114,14 @@ class Chain:
         """The stage after a step: from the store, or made now.
 
         Raises:
+            RecipeError: if it would lose structure that the model came with.
             StepError: if the step fails, or silently loses structure that was there.
         """
+        if lost := step.breaks & parent.artifact.properties:
+            raise RecipeError(
+                f"step {step.step_name()} would lose what the model has: {', '.join(sorted(lost))}",
+                f"leave {step.step_name()} out, or begin with a model that is not {min(lost)}",
+            )
         if found := self.find(step, parent.artifact):
             return found
         key = self.key(step, parent.artifact)
@@ -124,12 +136,21 @@ class Chain:
         before = audit.audit(parent.artifact.form, model)
         facts = self._facts(step, model)
         with self.store.checkpoints(key) as folder:
-            made = _apply(step, model, self._given(step, parent, folder, facts["remarks"]))
+            given = self._given(step, parent, folder, facts["remarks"])
+            with self._known_layers():
+                made = _apply(step, model, given)
             after = audit.audit(step.gives, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
             result = self.store.put(key, {FILES[step.gives]: contents(step.gives, made)}, facts)
         return stage_of(result, step.gives, parent.artifact.properties | step.adds, made)
+
+    @contextmanager
+    def _known_layers(self) -> Iterator[None]:
+        """Let steps that copy a model do so with the user's own layers and allowed Lambdas too."""
+        scope = keras.tf_keras().utils.custom_object_scope
+        with scope(dict(self.custom_objects)), keras.trusted():
+            yield
 
     def _given(self, step: Step, parent: Stage, checkpoints: Path, remarks: list[str]) -> Given:
         return Given(
@@ -158,7 +179,7 @@ class Chain:
         """A stage's model, read from its file."""
         if stage.artifact.form == "tflite":
             return stage.read()
-        return keras.read(stage.artifact.path, self.load_custom())
+        return keras.read(stage.artifact.path, self.custom_objects)
 
 
 def _apply(step: Step, model: Any, given: Given) -> Any:

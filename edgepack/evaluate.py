@@ -20,7 +20,11 @@ COLLAPSE_DB = 10.0
 
 
 def accuracy(predicted: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Share of samples whose largest output is the label's."""
+    """Share of samples whose largest output is the label's.
+
+    One unit tells two classes apart at 0.5 where all values are probabilities, else, as logits
+    do, at 0.
+    """
     return float(np.mean(_classes(predicted) == _indices(predicted, labels)))
 
 
@@ -47,7 +51,8 @@ ERRORS = frozenset({"mae", "mse"})
 
 def _classes(predicted: NDArray[Any]) -> NDArray[Any]:
     if predicted.shape[-1] == 1:
-        return (predicted[..., 0] > 0.5).astype(np.int64)
+        logits = bool(np.any((predicted < 0) | (predicted > 1)))
+        return (predicted[..., 0] > (0.0 if logits else 0.5)).astype(np.int64)
     found: NDArray[Any] = np.argmax(predicted, axis=-1)
     return found
 
@@ -117,11 +122,12 @@ def derive_metric(labels: Arrays) -> tuple[str, Arrays]:
     Returns:
         The metric's name, and the labels that it judges by.
     """
-    classes = {name: y for name, y in labels.items() if _is_classes(y)}
+    classes = {name: y for name, y in labels.items() if is_classes(y)}
     return ("accuracy", classes) if classes else ("mae", labels)
 
 
-def _is_classes(labels: NDArray[Any]) -> bool:
+def is_classes(labels: NDArray[Any]) -> bool:
+    """Whether labels are classes: integers, or rows of zeros with a single one."""
     if labels.dtype.kind in "iub":
         return True
     one_hot = labels.ndim == 2 and labels.shape[1] > 1

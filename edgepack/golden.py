@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepack import evaluate
 from edgepack.chain import Chain, Stage
-from edgepack.data.checks import is_labels
 from edgepack.data.dataset import Split
 from edgepack.data.noise import SOURCE
 from edgepack.store import Result, key_of, source_digest, versions
@@ -72,8 +72,8 @@ def _make(
 def spread(split: Split, count: int) -> NDArray[Any]:
     """Positions of samples from as many classes as there are; evenly spaced without labels."""
     n = len(split)
-    labels = next(iter(split.outputs.values()), None)
-    if labels is None or labels.ndim != 1 or not is_labels(labels):
+    labels = _classes_of(split)
+    if labels is None:
         return np.unique(np.linspace(0, n - 1, min(count, n)).astype(np.int64))
     places = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     rounds = [p[i] for i in range(count) for p in places if i < len(p)]
@@ -81,7 +81,16 @@ def spread(split: Split, count: int) -> NDArray[Any]:
 
 
 def _classes(split: Split) -> list[int]:
+    labels = _classes_of(split)
+    return [] if labels is None else [int(c) for c in np.unique(labels)]
+
+
+def _classes_of(split: Split) -> NDArray[Any] | None:
+    """The class of each sample, from numbers or one-hot rows; None where there are no classes."""
     labels = next(iter(split.outputs.values()), None)
-    if labels is None or labels.ndim != 1 or not is_labels(labels):
-        return []
-    return [int(c) for c in np.unique(labels)]
+    if labels is None or not evaluate.is_classes(labels):
+        return None
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        numbers: NDArray[Any] = np.argmax(labels, axis=1)
+        return numbers
+    return labels.ravel() if labels.size == len(split) else None

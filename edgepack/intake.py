@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
-from edgepack import audit, keras, plugins
-from edgepack.artifact import sha256_of
+from edgepack import audit, keras, plugins, userfile
 from edgepack.chain import FILES, Stage, contents, stage_of
 from edgepack.data.checks import Slot
 from edgepack.network import walk
 from edgepack.progress import Progress, Reporter
 from edgepack.source import ModelSource
-from edgepack.store import Store, key_of, source_digest, versions
-
-NO_PROPERTIES: frozenset[str] = frozenset()
+from edgepack.store import Result, Store, key_of, source_digest, versions
+from edgepack.training import properties
 
 
 def find(origin: ModelSource, store: Store) -> Stage | None:
     """The first stage of a build, if the model was read before; objects are always read."""
     found = store.get(_key(origin)) if origin.path else None
-    return stage_of(found, origin.gives, NO_PROPERTIES) if found else None
+    return _stage(found, origin) if found else None
 
 
 def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
@@ -36,7 +35,7 @@ def _key(origin: ModelSource) -> str:
     return key_of(
         form=origin.form,
         sha256=origin.sha256,
-        custom=sha256_of(origin.custom) if origin.custom else "",
+        custom=userfile.digest(origin.custom) if origin.custom else "",
         allow_code=origin.allow_code,
         source=source_digest(f"edgepack.forms.{origin.form}"),
         audit=source_digest("edgepack.audit"),
@@ -65,7 +64,13 @@ def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
     }
     key = _key(origin) if origin.path else key_of(object=hashlib.sha256(data).hexdigest())
     result = store.put(key, {FILES[origin.gives]: data}, facts)
-    return stage_of(result, origin.gives, NO_PROPERTIES, model)
+    return _stage(result, origin, model)
+
+
+def _stage(result: Result, origin: ModelSource, model: Any = None) -> Stage:
+    """The stage of a model that came in, with the structure that it came with."""
+    present = properties.present(audit.structures(result.facts["structure"]))
+    return stage_of(result, origin.gives, present, model)
 
 
 def slots(stage: Stage, which: str) -> list[Slot]:

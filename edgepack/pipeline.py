@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from edgepack import golden, intake, judgement, manifest
-from edgepack.artifact import sha256_of
+from edgepack import golden, intake, judgement, manifest, userfile
 from edgepack.bundle import Bundle, write_bundle
 from edgepack.chain import Chain, Stage, without_model
 from edgepack.data.dataset import Dataset, fits
@@ -110,7 +109,7 @@ def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain
         target=planned.target,
         seed=planned.seed,
         fingerprint=planned.data.fingerprint if planned.data else f"noise {planned.seed}",
-        custom=sha256_of(planned.model.custom) if planned.model.custom else "",
+        custom=userfile.digest(planned.model.custom) if planned.model.custom else "",
         load_data=load_data,
         load_custom=planned.model.custom_objects,
         report=report,

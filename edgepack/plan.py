@@ -135,8 +135,8 @@ def check_metric(metric: str, max_drop: float | None, *, judged: bool, data: boo
         read_metric(metric)
     if max_drop is None:
         return
-    if math.isnan(max_drop):
-        raise InputError("--max-drop is nan", "give a number, such as 0.01")
+    if not math.isfinite(max_drop):
+        raise InputError(f"--max-drop is {max_drop}", "give a number, such as 0.01")
     if not judged:
         raise InputError("--max-drop needs an evaluation", "leave --no-eval away")
     if not data:

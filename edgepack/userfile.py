@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from typing import Any
 
 from edgepack.errors import EdgepackError, InputError
 from edgepack.plugins import suggest
+
+IMPORT = re.compile(r"^\s*(?:from|import)\s+(\w+)", re.MULTILINE)
+"""A line that imports a module, by its first name."""
 
 
 def run_file(path: Path, error: type[EdgepackError] = InputError) -> ModuleType:
@@ -40,6 +44,21 @@ def run_file(path: Path, error: type[EdgepackError] = InputError) -> ModuleType:
     finally:
         sys.modules.pop(name, None)
     return module
+
+
+def digest(path: Path) -> str:
+    """sha256 over a Python file and all files beside it that it imports, however deep."""
+    import hashlib
+
+    found: dict[str, bytes] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file.is_file() and file.name not in found:
+            found[file.name] = file.read_bytes()
+            names = IMPORT.findall(found[file.name].decode("utf-8", "replace"))
+            waiting += [path.parent / f"{name}.py" for name in names]
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
 
 def load_function(spec: str, error: type[EdgepackError] = InputError) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack import evaluate
+from edgepack import evaluate, judgement
 from edgepack.errors import DataError, InputError
 from edgepack.evaluate import Metric, fidelity, read_metric
 
@@ -92,3 +92,16 @@ def test_a_collapse_is_named() -> None:
     noisy = {"out": fidelity(ROWS, ROWS[::-1])}
     assert "dB" in evaluate.collapsed(noisy)
     assert evaluate.collapsed({"out": fidelity(ROWS, ROWS)}) == ""
+
+
+def test_one_unit_of_logits_is_judged_at_zero() -> None:
+    logits = np.array([[-3.0], [0.2], [0.4], [-0.1]])
+    assert evaluate.accuracy(logits, np.array([0, 1, 1, 0])) == 1.0
+
+
+def test_a_drop_of_just_what_is_allowed_meets_the_gate() -> None:
+    drop = read_metric("accuracy").drop(0.98, 0.97)
+    met = judgement.gate({"drop": drop}, 0.01)
+    assert met
+    assert met["met"]
+    assert not judgement.gate({"drop": drop + 0.001}, 0.01)["met"]  # type: ignore[index]
