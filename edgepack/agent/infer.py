@@ -1,7 +1,8 @@
 """Runs model.tflite of this bundle: ``python infer.py [SAMPLE.npy]``.
 
-SAMPLE.npy holds one sample or a batch as it was stored, before preprocessing; without it the golden
-inputs are run and compared. Needs Python 3.7, numpy, and ai-edge-litert or tflite-runtime.
+SAMPLE.npy holds one sample or several as they were stored, before preprocessing, for a model with
+one input; without it the golden inputs are run and compared. Needs Python 3.7, numpy, and
+ai-edge-litert or tflite-runtime.
 """
 
 import json
@@ -45,29 +46,38 @@ def infer(
 ) -> Dict[str, Any]:
     """Outputs by name for preprocessed samples ``[n, ...]`` by name."""
     rows = {name: [] for name in outputs}  # type: Dict[str, Any]
-    fit_open_sizes(runtime, inputs, samples)
-    for i in range(len(next(iter(samples.values())))):
+    total = len(next(iter(samples.values())))
+    batch = int(next(iter(inputs.values()))["shape"][0])
+    fit_open_sizes(runtime, inputs, samples, batch)
+    for start in range(0, total, batch):
+        # Past the end the last sample is repeated; what comes of that is cut off.
+        chosen = np.minimum(np.arange(start, start + batch), total - 1)
         for name, x in samples.items():
-            tensor = inputs[name]
-            scale, zero_point = tensor["quantization"]
-            one = x[i : i + 1]
-            if scale:
-                limits = np.iinfo(tensor["dtype"])
-                one = np.clip(np.round(one / scale) + zero_point, limits.min, limits.max)
-            runtime.set_tensor(tensor["index"], one.astype(tensor["dtype"]))
+            runtime.set_tensor(inputs[name]["index"], stored(x[chosen], inputs[name]))
         runtime.invoke()
         for name, tensor in outputs.items():
             y = runtime.get_tensor(tensor["index"])
             scale, zero_point = tensor["quantization"]
             rows[name].append((y.astype(np.float32) - zero_point) * scale if scale else y)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+    return {name: np.concatenate(parts)[:total] for name, parts in rows.items()}
 
 
-def fit_open_sizes(runtime: Any, inputs: Dict[str, Any], samples: Dict[str, Any]) -> None:
+def stored(x: Any, tensor: Dict[str, Any]) -> Any:
+    """Real values as a tensor stores them: ``round(x / scale) + zero_point``, clipped."""
+    scale, zero_point = tensor["quantization"]
+    if scale:
+        limits = np.iinfo(tensor["dtype"])
+        x = np.clip(np.round(x / scale) + zero_point, limits.min, limits.max)
+    return x.astype(tensor["dtype"])
+
+
+def fit_open_sizes(
+    runtime: Any, inputs: Dict[str, Any], samples: Dict[str, Any], batch: int
+) -> None:
     """Give the sizes that a model leaves open, such as an image's, those of the samples."""
     resized = [name for name in inputs if -1 in inputs[name]["shape_signature"][1:]]
     for name in resized:
-        runtime.resize_tensor_input(inputs[name]["index"], (1, *samples[name].shape[1:]))
+        runtime.resize_tensor_input(inputs[name]["index"], (batch, *samples[name].shape[1:]))
     if resized:
         runtime.allocate_tensors()
 
@@ -87,8 +97,13 @@ def show_sample(
     outputs: Dict[str, Any],
 ) -> None:
     """Print what the model makes of a sample."""
+    if len(inputs) > 1:
+        sys.exit(
+            "a SAMPLE.npy is for a model with one input; this one has %d (%s): call infer() of"
+            " infer.py with an array for each" % (len(inputs), ", ".join(inputs))
+        )
     given = np.load(path)
-    name, tensor = next(iter(inputs.items()))
+    ((name, tensor),) = inputs.items()
     batch = given if given.ndim == len(tensor["shape"]) else given[None]
     samples = {name: preprocess(batch, manifest["golden"]["preprocessing"])}
     for output, y in infer(runtime, inputs, outputs, samples).items():

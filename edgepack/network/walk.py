@@ -28,14 +28,17 @@ def is_graph(layer: Any) -> bool:
 
 
 def inputs_of(model: Any) -> Signature:
-    """Name, shape and dtype of each input of a model, in its flat order."""
+    """Name, shape and dtype of each input of a model, in its flat order; names are unique."""
     return [(producer(t).name, tuple(t.shape), dtype(t)) for t in model.inputs]
 
 
 def outputs_of(model: Any) -> Signature:
-    """Name, shape and dtype of each output; outputs in a dict are named by their keys."""
-    names = output_names(model)
-    return [(n, tuple(t.shape), dtype(t)) for n, t in zip(names, model.outputs, strict=True)]
+    """Name, shape and dtype of each output of a flat tf_keras model; names are unique.
+
+    Where one layer gives several outputs, tf_keras numbers its name: ``d``, ``d_1``.
+    """
+    named = zip(model.output_names, model.outputs, strict=True)
+    return [(name, tuple(t.shape), dtype(t)) for name, t in named]
 
 
 def walk(
@@ -136,7 +139,7 @@ def dtype(tensor: Any) -> str:
 
 
 def output_names(model: Any) -> list[str]:
-    """What the outputs of a model are called: keys of a dict, else names of layers."""
+    """What the outputs are to be called: keys of a dict, else names of layers, maybe repeated."""
     structure = None if is_sequential(model) else model.output
     if isinstance(structure, dict) and len(structure) == len(model.outputs):
         return sorted(structure)

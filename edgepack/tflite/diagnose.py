@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from edgepack.evaluate import COLLAPSE_DB, sqnr_db
 from edgepack.tflite.flatbuffer import Graph, Operator, read_graph
-from edgepack.tflite.interpreter import dequantize, fit_open_sizes, open_interpreter, quantize
+from edgepack.tflite.interpreter import (
+    dequantize,
+    fit_open_sizes,
+    open_interpreter,
+    padded,
+    quantize,
+)
 
 ONLY_QUANTIZED = frozenset({"QUANTIZE", "DEQUANTIZE"})
 """Operators that only a quantized graph has, so they have no partner in the float one."""
@@ -56,21 +62,27 @@ def _outputs(
 ) -> list[NDArray[Any]]:
     runtime = open_interpreter(model, keep_tensors=True)
     details = {d["index"]: d for d in runtime.get_tensor_details()}
-    fit_open_sizes(runtime, _inputs_of(runtime, inputs), samples, batch=1)
+    places = _inputs_of(runtime, inputs)
+    total = len(next(iter(samples.values())))
+    batch = int(next(iter(places.values()))["shape"][0])
+    fit_open_sizes(runtime, places, samples, batch)
     rows: list[list[NDArray[Any]]] = [[] for _ in tensors]
-    for i in range(len(next(iter(samples.values())))):
-        _set_inputs(runtime, samples, inputs, i)
+    for start in range(0, total, batch):
+        for name, detail in places.items():
+            block = padded(samples[name][start : start + batch], batch)
+            runtime.set_tensor(detail["index"], quantize(block, detail))
         runtime.invoke()
         for row, index in zip(rows, tensors, strict=True):
-            row.append(dequantize(runtime.get_tensor(index), details[index]).astype(np.float64))
-    return [np.stack(row) for row in rows]
+            values = dequantize(runtime.get_tensor(index), details[index]).astype(np.float64)
+            row.append(_by_sample(values, batch))
+    return [np.concatenate(row)[:total] for row in rows]
 
 
-def _set_inputs(
-    runtime: Any, samples: Mapping[str, NDArray[Any]], inputs: Sequence[str], i: int
-) -> None:
-    for name, detail in _inputs_of(runtime, inputs).items():
-        runtime.set_tensor(detail["index"], quantize(samples[name][i : i + 1], detail))
+def _by_sample(values: NDArray[Any], batch: int) -> NDArray[Any]:
+    """One row for each sample, as the two models may have different batches."""
+    if values.size % batch:
+        return np.tile(values.ravel(), (batch, 1))
+    return values.reshape(batch, -1)
 
 
 def _inputs_of(runtime: Any, inputs: Sequence[str]) -> dict[str, Any]:

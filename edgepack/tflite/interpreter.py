@@ -104,7 +104,7 @@ class Interpreter:
         for start in range(0, total, self.batch):
             for name, x in quantized.items():
                 self._runtime.set_tensor(
-                    self.inputs[name]["index"], _padded(x[start : start + self.batch], self.batch)
+                    self.inputs[name]["index"], padded(x[start : start + self.batch], self.batch)
                 )
             self._runtime.invoke()
             for name, detail in self.outputs.items():
@@ -148,7 +148,8 @@ def _ordered(details: Sequence[Any], names: Sequence[str], word: str) -> dict[st
     return dict(zip(chosen, details, strict=True))
 
 
-def _padded(block: NDArray[Any], batch: int) -> NDArray[Any]:
+def padded(block: NDArray[Any], batch: int) -> NDArray[Any]:
+    """A block filled up to ``batch`` samples by repeating its last."""
     missing = batch - len(block)
     return np.concatenate([block, np.repeat(block[-1:], missing, 0)]) if missing else block
 
