@@ -67,10 +67,15 @@ def edited(
 ) -> Path:
     """The same archive with one of its JSON members changed."""
     with zipfile.ZipFile(path) as old:
-        parts = {name: old.read(name) for name in old.namelist()}
-    thing = json.loads(parts[member])
+        thing = json.loads(old.read(member))
     change(thing)
-    parts[member] = json.dumps(thing).encode()
+    return replaced(path, member, json.dumps(thing).encode())
+
+
+def replaced(path: Path, member: str, content: bytes) -> Path:
+    """The same archive with one of its members replaced."""
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()} | {member: content}
     with zipfile.ZipFile(path, "w") as new:
         for name, data in parts.items():
             new.writestr(name, data)
@@ -174,6 +179,47 @@ def _hdf5_link(folder: Path) -> Path:
     return path
 
 
+def _soft_link(file: h5py.File) -> None:
+    file["away"] = h5py.SoftLink("/elsewhere")
+
+
+def _external(file: h5py.File) -> None:
+    file.create_dataset("away", (4,), "u1", external=[("/etc/hostname", 0, 4)])
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/elsewhere.h5", "x", (4,))
+    file.create_virtual_dataset("away", layout)
+
+
+def _external_link(file: h5py.File) -> None:
+    file["away"] = h5py.ExternalLink("/etc/other.h5", "/x")
+
+
+def _large(file: h5py.File) -> None:
+    file.create_dataset("away", (1 << 32,), "f4", chunks=True)
+
+
+def _pickle(folder: Path) -> Path:
+    path = saved(3, folder, lambda n: n.ReLU())
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("model.weights.npz", b"")
+    return path
+
+
+def _zip_named_hdf5(folder: Path) -> Path:
+    return saved(3, folder, lambda n: n.ReLU()).rename(folder / "m.h5")
+
+
+def _both_at_once(folder: Path) -> Path:
+    path = saved(2, folder, lambda n: n.ReLU(), "m.h5").rename(folder / "m.keras")
+    path.write_bytes(
+        path.read_bytes() + saved(2, folder, lambda n: n.ReLU(), "n.keras").read_bytes()
+    )
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -190,6 +236,9 @@ def _hdf5_link(folder: Path) -> Path:
         (_bomb, "assets/big unpacks to"),
         (_hdf5_bomb, "big unpacks to"),
         (_hdf5_link, "link to another file"),
+        (_pickle, "can hold code"),
+        (_zip_named_hdf5, "archive by another name"),
+        (_both_at_once, "at once"),
     ],
 )
 def test_files_that_are_no_models(
@@ -200,6 +249,40 @@ def test_files_that_are_no_models(
         monkeypatch.setattr(package(version).models, "load_model", None)
     with pytest.raises(ModelError, match=message):
         form.read(path)
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_soft_link, "away is a link to another place, /elsewhere"),
+        (_external_link, "away is a link to another file, /etc/other.h5"),
+        (_external, "the numbers of deep/away come from another file"),
+        (_virtual, "the numbers of deep/away come from another file"),
+        (_large, "deep/away unpacks to"),
+    ],
+)
+def test_weights_from_elsewhere_are_refused(
+    change: Callable[[Any], None], message: str, name: str, tmp_path: Path
+) -> None:
+    path = saved(2, tmp_path, lambda n: n.ReLU(), name)
+    with zipfile.ZipFile(path) if name == "m.keras" else path.open("rb") as file:
+        inner = io.BytesIO(file.read("model.weights.h5") if name == "m.keras" else file.read())
+    with h5py.File(inner, "a") as file:
+        change(file.create_group("deep"))
+        file["deep/again"] = file["/"]
+    if name == "m.keras":
+        replaced(path, "model.weights.h5", inner.getvalue())
+    else:
+        path.write_bytes(inner.getvalue())
+    with pytest.raises(ModelError, match=message):
+        form.check(path)
+
+
+def test_the_weights_of_an_archive_must_be_whole(tmp_path: Path) -> None:
+    path = saved(3, tmp_path, lambda n: n.ReLU())
+    with pytest.raises(ModelError, match="damaged or cut short"):
+        form.check(replaced(path, "model.weights.h5", b"no HDF5"))
 
 
 @pytest.mark.parametrize("version", ["4.0.0", "3.999.0"])
@@ -235,19 +318,72 @@ def test_code_needs_leave(version: int, name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(keras.read(tmp_path / "m.npz")(x), model(x))
 
 
-def test_tensorflow_functions_that_do_more_than_compute_are_code(tmp_path: Path) -> None:
+def _with_function(path: Path, function: str) -> Path:
+    """The same .h5 file whose operators call another function, with a constant to call it on."""
+    with h5py.File(path, "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "TFOpLambda":
+                layer["config"]["function"] = function
+                layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, "/tmp/library.so", {}]]
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *("load_op_library", "load_library", "compat.v1.load_op_library", "io.write_file"),
+        *("py_function", "numpy_function", "print", "map_fn", "while_loop", "import_graph_def"),
+        *("raw_ops.ReadFile", "io.read_file", "keras.backend.eval", "keras.models.load_model"),
+        *("nn.fixed_unigram_candidate_sampler", "linalg.LinearOperator", "feature_column", ""),
+    ],
+)
+def test_tensorflow_functions_that_do_more_than_compute_are_code(
+    function: str, tmp_path: Path
+) -> None:
     tf, k = keras.tensorflow(), keras.tf_keras()
     inputs = k.Input(zoo.FLAT)
     path = tmp_path / "m.h5"
     k.Model(inputs, tf.nn.relu(inputs) + 1.0).save(path)
     assert form.read(path)
-    with h5py.File(path, "a") as file:
-        config = json.loads(file.attrs["model_config"])
-        for layer in config["config"]["layers"]:
-            if layer["class_name"] == "TFOpLambda":
-                layer["config"]["function"] = "io.write_file"
-        file.attrs["model_config"] = json.dumps(config)
-    with pytest.raises(ModelError, match="carries code"):
+    with pytest.raises(ModelError, match=rf"\(TFOpLambda\) of m.h5 calls .*'{function}'") as caught:
+        form.read(_with_function(path, function))
+    assert "--allow-code" in caught.value.hint
+
+
+def test_functions_that_only_compute_need_no_leave(tmp_path: Path) -> None:
+    tf, k = keras.tensorflow(), keras.tf_keras()
+    x = inputs = k.Input((4, 6))
+    x = tf.transpose(tf.reshape(x, (-1, 6, 4)), (0, 2, 1))[:, ::2] * 2.0 - 1.0
+    x = tf.concat([x, tf.clip_by_value(x, 0.0, 1.0)], 1) / tf.sqrt(tf.square(x[:, :1]) + 1.0)
+    x = tf.compat.v1.where(x > 0.0, x, tf.zeros_like(x)) + tf.reduce_mean(x, 1, keepdims=True)
+    x = tf.linalg.matmul(x, x, transpose_b=True) + tf.abs(tf.math.log1p(tf.nn.relu6(x))[:, :, :1])
+    x = tf.quantization.fake_quant_with_min_max_args(k.backend.mean(x, axis=1))
+    model = k.Model(inputs, tf.split(tf.pad(x, ((0, 0), (1, 1))), 2, axis=1)[0])
+    model.save(tmp_path / "m.h5")
+    values = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
+    np.testing.assert_allclose(form.read(tmp_path / "m.h5")(values), model(values), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["InstanceMethod", "InstanceProperty", "TensorFlowOpLayer"])
+def test_layers_that_reach_anything_are_code(kind: str, tmp_path: Path) -> None:
+    path = saved(2, tmp_path, lambda n: n.ReLU(name="here"))
+    module = "tf_keras.src.engine.base_layer"
+    edited(path, lambda c: c["config"]["layers"][-1].update(module=module, class_name=kind))
+    with pytest.raises(ModelError, match=rf"'here' \({kind}\).*carries code"):
+        form.read(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_vocabulary_is_no_path(version: int, tmp_path: Path) -> None:
+    path = saved(version, tmp_path, lambda n: n.ReLU(name="here"))
+    lookup = {"name": "here", "vocabulary": "/etc/passwd"}
+    edited(
+        path,
+        lambda c: c["config"]["layers"][-1].update(class_name="StringLookup", config=lookup),
+    )
+    with pytest.raises(ModelError, match=r"'here' \(StringLookup\).*reads the file '/etc/passwd'"):
         form.read(path)
 
 

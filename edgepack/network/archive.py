@@ -10,29 +10,17 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from edgepack.errors import ModelError
+from edgepack.network.graph_functions import only_computes
+from edgepack.network.hdf5 import HARMFUL, check_hdf5, check_member, check_size
 
 LIMIT_BYTES = 1 << 28
 """Of a configuration: a quarter of a gigabyte of JSON is no model."""
 
-BOMB_RATIO, BOMB_BYTES = 200, 1 << 28
-"""What unpacks to more than this many times its size, and to more than this, is refused."""
-
-CODE = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
-"""Classes that run code, or load it."""
-
-GRAPH_SECTIONS = ("math", "nn", "linalg", "image", "signal", "bitwise", "strings", "__operators__")
-"""Parts of TensorFlow whose functions only compute."""
-
-GRAPH_REFUSED = (
-    "py_function",
-    "numpy_function",
-    "function",
-    "print",
-    "while_loop",
-    "cond",
-    "map_fn",
+CODE = (
+    *("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
+    *("ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer"),
 )
-"""Functions at TensorFlow's top that run others, or write."""
+"""Classes that run code, or load it, or take any attribute of any object, or make any operation."""
 
 SECTIONS = (
     *("activations", "backend", "constraints", "dtype_policies", "engine", "initializers"),
@@ -42,8 +30,6 @@ SECTIONS = (
 """Parts of Keras whose classes make models; what is outside could do anything."""
 
 PACKAGES = ("tensorflow.python.keras", "tensorflow.keras", "tf_keras", "keras")
-
-HARMFUL = "do not use it; Keras saves no such file"
 
 NOT_A_MODEL = "give a model saved by model.save('FILE.keras'), or a Keras .h5 file"
 
@@ -85,11 +71,19 @@ def open_archive(path: Path) -> Archive:
         head = file.read(8)
     if not head:
         raise ModelError(f"{path} is empty", NOT_A_MODEL)
-    if head.startswith(b"PK"):
-        return _open_zip(path)
-    if head == b"\x89HDF\r\n\x1a\n":
-        return _open_hdf5(path)
+    is_hdf5 = head == b"\x89HDF\r\n\x1a\n"
+    if is_hdf5 or head.startswith(b"PK"):
+        _check_name(path, is_hdf5)
+        return _open_hdf5(path) if is_hdf5 else _open_zip(path)
     raise ModelError(f"{path} is neither a .keras archive nor an HDF5 file", NOT_A_MODEL)
+
+
+def _check_name(path: Path, is_hdf5: bool) -> None:
+    """Keras goes by the name: it must not load another configuration than the one judged here."""
+    if not is_hdf5 and path.suffix != ".keras":
+        raise ModelError(f"{path} is a .keras archive by another name", "name it FILE.keras")
+    if is_hdf5 and path.suffix == ".keras" and zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is an HDF5 file and a zip archive at once", HARMFUL)
 
 
 def check_objects(
@@ -108,9 +102,10 @@ def check_objects(
     """
     for owner, thing in _objects(archive.config, archive.config.get("config", {})):
         kind = str(thing["class_name"])
-        if not allow_code and _runs_code(kind, thing.get("config")):
+        harm = "" if allow_code else _harm(kind, thing.get("config"))
+        if harm:
             raise ModelError(
-                f"the layer {owner!r} ({kind}) of {archive.path.name} carries code",
+                f"the layer {owner!r} ({kind}) of {archive.path.name} {harm}",
                 "type --allow-code to run it, if you trust who made the file",
             )
         name = str(thing["config"]) if kind == "function" else kind
@@ -143,6 +138,9 @@ def _open_zip(path: Path) -> Archive:
             _check_members(path, file)
             config = _json(path, file, "config.json")
             metadata = _json(path, file, "metadata.json")
+            for member in file.infolist():
+                if member.filename.endswith(".h5"):
+                    check_member(path, file, member)
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
         raise _damaged(path, error) from error
     except KeyError as error:
@@ -155,12 +153,9 @@ def _check_members(path: Path, file: zipfile.ZipFile) -> None:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in member.filename:
             raise ModelError(f"{path} would write outside its folder: {member.filename!r}", HARMFUL)
-        if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
-            raise ModelError(
-                f"{path}: {member.filename} unpacks to {member.file_size} bytes"
-                f" from {member.compress_size}, which no model does",
-                HARMFUL,
-            )
+        if name.suffix == ".npz":
+            raise ModelError(f"{path}: {member.filename} can hold code (pickle)", HARMFUL)
+        check_size(path, member.filename, member.file_size, member.compress_size)
 
 
 def _json(path: Path, file: zipfile.ZipFile, name: str) -> dict[str, Any]:
@@ -194,7 +189,7 @@ def _open_hdf5(path: Path) -> Archive:
 
     try:
         with h5py.File(path, "r") as file:
-            _check_datasets(path, file, path.stat().st_size)
+            check_hdf5(path, file, path.stat().st_size)
             attributes = {k: file.attrs.get(k) for k in ("model_config", "keras_version")}
             version = attributes["keras_version"] or file.get("model_weights", file).attrs.get(
                 "keras_version"
@@ -208,21 +203,6 @@ def _open_hdf5(path: Path) -> Archive:
             "save the whole model with model.save('FILE.keras'), not its weights alone",
         )
     return Archive(path, _stripped(_parsed(path, "model_config", config)), _text(version), False)
-
-
-def _check_datasets(path: Path, group: Any, size: int) -> None:
-    """Refuse links out of the file, and data sets that are far larger than the file."""
-    import h5py
-
-    for name in group:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise ModelError(f"{path}: {name} is a link to another file, {link.filename}", HARMFUL)
-        item = group[name]
-        if isinstance(item, h5py.Group) and not isinstance(link, h5py.SoftLink):
-            _check_datasets(path, item, size)
-        elif isinstance(item, h5py.Dataset) and item.nbytes > max(BOMB_BYTES, BOMB_RATIO * size):
-            raise ModelError(f"{path}: {name} unpacks to {item.nbytes} bytes from {size}", HARMFUL)
 
 
 def _text(value: Any) -> str:
@@ -256,13 +236,16 @@ def _own_name(thing: dict[str, Any]) -> str:
     return str(config.get("name", "")) if "class_name" in thing and isinstance(config, dict) else ""
 
 
-def _runs_code(kind: str, config: Any) -> bool:
-    if kind in CODE or kind == "ClassMethod":
-        return True
-    if kind not in ("TFOpLambda", "SlicingOpLambda") or not isinstance(config, dict):
-        return False
-    section, _, rest = str(config.get("function", "")).partition(".")
-    return section not in GRAPH_SECTIONS if rest else section in GRAPH_REFUSED
+def _harm(kind: str, config: Any) -> str:
+    """What an object would do besides computing; nothing for most."""
+    if kind in CODE:
+        return "carries code"
+    settings = config if isinstance(config, dict) else {}
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        symbol = str(settings.get("function", ""))
+        return "" if only_computes(symbol) else f"calls the function {symbol!r}"
+    vocabulary = settings.get("vocabulary")
+    return f"reads the file {vocabulary!r}" if isinstance(vocabulary, str) else ""
 
 
 def _is_known(module: Any, kind: str, name: str, is_builtin: Callable[[str], bool]) -> bool:
