@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import textwrap
 import zipfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from edgepack import keras
 from edgepack.errors import ModelError
 from edgepack.forms import keras as form
-from edgepack.network import archive, custom
+from edgepack.network import archive, custom, hdf5
 
 LAYER = """
 import keras
@@ -283,6 +284,22 @@ def test_the_weights_of_an_archive_must_be_whole(tmp_path: Path) -> None:
     path = saved(3, tmp_path, lambda n: n.ReLU())
     with pytest.raises(ModelError, match="damaged or cut short"):
         form.check(replaced(path, "model.weights.h5", b"no HDF5"))
+
+
+def test_weights_too_large_for_memory_are_judged_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(3, tmp_path, lambda n: n.ReLU())
+    monkeypatch.setattr(hdf5, "IN_MEMORY", 100)
+    form.check(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(ModelError, match=r"no room to unpack model.weights.h5") as caught:
+            form.check(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "TMPDIR" in caught.value.hint
 
 
 @pytest.mark.parametrize("version", ["4.0.0", "3.999.0"])

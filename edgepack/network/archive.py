@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -141,7 +142,7 @@ def _open_zip(path: Path) -> Archive:
             for member in file.infolist():
                 if member.filename.endswith(".h5"):
                     check_member(path, file, member)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise _damaged(path, error) from error
     except KeyError as error:
         raise ModelError(f"{path} is a zip archive without {error.args[0]}", NOT_A_MODEL) from error

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgepack.errors import ModelError
 
 BOMB_RATIO, BOMB_BYTES = 200, 1 << 28
 """What unpacks to more than this many times its size, and to more than this, is refused."""
+
+IN_MEMORY = 1 << 25
+"""Bytes of weights that are unpacked without a file."""
 
 HARMFUL = "do not use it; Keras saves no such file"
 
@@ -77,19 +81,24 @@ def _check_link(path: Path, name: str, link: Any) -> None:
 
 
 def check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Judge an HDF5 file within a zip archive; it is unpacked to disk, not to memory.
+    """Judge an HDF5 file within a zip archive; a large one is unpacked to disk, not to memory.
 
     Raises:
-        ModelError: as ``check_hdf5``.
+        ModelError: as ``check_hdf5``, or if the disk is full.
         OSError: if the member is no HDF5 file, or a damaged one.
     """
-    with archive.open(member) as packed, tempfile.TemporaryFile() as unpacked:
-        shutil.copyfileobj(packed, unpacked, 1 << 20)
-        _check_opened(path, unpacked, member.file_size)
-
-
-def _check_opened(path: Path, opened: IO[bytes], size: int) -> None:
     import h5py
 
-    with h5py.File(opened, "r") as file:
-        check_hdf5(path, file, size)
+    with archive.open(member) as packed, tempfile.SpooledTemporaryFile(IN_MEMORY) as unpacked:
+        try:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise ModelError(
+                f"{tempfile.gettempdir()} has no room to unpack {member.filename} of {path}"
+                f" ({member.file_size} bytes): {error.strerror}",
+                "free some space there, or name another folder: TMPDIR=FOLDER edgepack ...",
+            ) from error
+        with h5py.File(unpacked, "r") as file:
+            check_hdf5(path, file, member.file_size)
