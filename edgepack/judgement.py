@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepack import evaluate, userfile
 from edgepack.chain import Chain, Stage
 from edgepack.data.dataset import Split, match
@@ -19,6 +21,9 @@ from edgepack.tflite.interpreter import Interpreter
 DIAGNOSED = 16
 """Samples that the search for a collapsed layer runs, with every tensor kept."""
 
+
+BLOCK = 256
+"""Samples that are preprocessed at once."""
 
 ROUNDING = 1e-9
 """What a difference of two shares may be off by, so that 0.98 - 0.97 is not above 0.01."""
@@ -73,9 +78,8 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
             f"the data {chain.dataset.source} has no test samples",
             "add a test split, or leave the evaluation away with --no-eval",
         )
-    samples = chain.dataset.feed(split, list(pair.inputs))
-    before = _run(chain, pair, pair.baseline, samples, "evaluate baseline")
-    after = _run(chain, pair, pair.final, samples, "evaluate final")
+    before = _run(chain, pair, pair.baseline, split, "evaluate baseline")
+    after = _run(chain, pair, pair.final, split, "evaluate final")
     _refuse_broken(before, after)
     figures = {name: evaluate.fidelity(before[name], after[name]) for name in pair.outputs}
     why = evaluate.collapsed(figures)
@@ -84,16 +88,19 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
         "samples": len(split),
         **_scores(split, metric, before, after),
         "fidelity": figures,
-        "collapse": {"reason": why, "layer": _culprit(pair, samples)} if why else None,
+        "collapse": {"reason": why, "layer": _culprit(chain, pair, split)} if why else None,
     }
 
 
-def _run(
-    chain: Chain, pair: Pair, stage: Stage, samples: evaluate.Arrays, task: str
-) -> evaluate.Arrays:
-    total = len(next(iter(samples.values())))
+def _run(chain: Chain, pair: Pair, stage: Stage, split: Split, task: str) -> evaluate.Arrays:
+    """The outputs for a whole split, of which only a block at a time is preprocessed."""
     running = Interpreter(stage.read(), pair.inputs, pair.outputs)
-    return running.run(samples, lambda done: chain.report(Progress(task, done, total)))
+    parts = []
+    for start in range(0, len(split), BLOCK):
+        chain.report(Progress(task, start, len(split)))
+        block = split.take(slice(start, start + BLOCK))
+        parts.append(running.run(chain.dataset.feed(block, list(pair.inputs))))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _refuse_broken(before: evaluate.Arrays, after: evaluate.Arrays) -> None:
@@ -132,10 +139,10 @@ def _scores(
     }
 
 
-def _culprit(pair: Pair, samples: evaluate.Arrays) -> str:
+def _culprit(chain: Chain, pair: Pair, split: Split) -> str:
     from edgepack.tflite import diagnose
 
-    few = {name: x[:DIAGNOSED] for name, x in samples.items()}
+    few = chain.dataset.feed(split.take(slice(DIAGNOSED)), list(pair.inputs))
     return diagnose.first_collapsed_layer(
         pair.named_baseline.read(), pair.named_final.read(), few, pair.inputs
     )

@@ -63,6 +63,8 @@ def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:
         "inputs": first.facts["inputs"],
         "outputs": first.facts["outputs"],
         "structure": first.facts["structure"],
+        "custom": str(origin.custom) if origin.custom else None,
+        "allow_code": origin.allow_code,
     }
 
 
@@ -96,10 +98,12 @@ def compose(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": environment(),
         "target": planned.target.id,
+        "target_facts": asdict(planned.target),
         "recipe": planned.recipe.name,
         "seed": planned.seed,
         "source": describe_source(planned.model, first),
         "data": planned.data.spec if planned.data else SOURCE,
+        "data_fingerprint": planned.data.fingerprint if planned.data else None,
         "golden": dict(golden),
         "model": describe_model(MODEL, stages[-1]),
         "baseline": describe_model(BASELINE, pair.baseline) if pair else None,

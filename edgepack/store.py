@@ -146,15 +146,12 @@ class Store:
         folder = self.root / "results" / key
         try:
             record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            files: dict[str, str] = record["files"]
-            whole = all(sha256_of(folder / name) == sha for name, sha in files.items())
-        except FileNotFoundError:
-            whole = False
+            digest, files, facts = record.pop("digest"), record["files"], record["facts"]
+            whole = digest == key_of(**record)
+            whole = whole and all(sha256_of(folder / name) == files[name] for name in files)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if not whole:
             return None
-        return Result(folder, record["facts"], files)
+        return Result(folder, facts, files) if whole else None
 
     def put(self, key: str, files: Mapping[str, bytes | Path], facts: Mapping[str, Any]) -> Result:
         """Keep a result: written beside, synced, then renamed.
@@ -171,7 +168,8 @@ class Store:
             for name, content in files.items():
                 _write(scratch / name, content)
             sums = {name: sha256_of(scratch / name) for name in files}
-            record = {"files": sums, "facts": facts}
+            text = json.dumps({"files": sums, "facts": facts}, sort_keys=True)
+            record = {**json.loads(text), "digest": key_of(**json.loads(text))}
             _write(scratch / "result.json", json.dumps(record, sort_keys=True).encode())
             self._publish(scratch, key)
         return Result(self.root / "results" / key, facts, sums, cached=False)

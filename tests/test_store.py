@@ -28,10 +28,10 @@ def test_a_result_is_found_again(tmp_path: Path) -> None:
     assert store.count() == 1
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "record"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "record", "facts"])
 def test_a_damaged_result_is_not_trusted_and_is_made_again(tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)
-    folder = store.put("k", {"model.bin": b"weights"}, {}).folder
+    folder = store.put("k", {"model.bin": b"weights"}, {"drop": 0.25}).folder
     file = folder / "model.bin"
     if damage == "flip":
         file.write_bytes(b"weighty")
@@ -39,8 +39,11 @@ def test_a_damaged_result_is_not_trusted_and_is_made_again(tmp_path: Path, damag
         file.write_bytes(b"")
     elif damage == "remove":
         file.unlink()
-    else:
+    elif damage == "record":
         (folder / "result.json").write_text('{"files": {')
+    else:
+        record = (folder / "result.json").read_text()
+        (folder / "result.json").write_text(record.replace('"drop": 0.25', '"drop": 0.01'))
     assert store.get("k") is None
     store.put("k", {"model.bin": b"again"}, {})
     found = store.get("k")

@@ -1,0 +1,35 @@
+"""Every recipe to every target, on a small trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edgepack
+from edgepack.bundle import verify
+from edgepack.recipe import read_recipe, recipe_names
+from edgepack.target import target_names
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize("target", target_names())
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_to_every_target(
+    recipe: str,
+    target: str,
+    tiny: Path,
+    shared_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+    bundle = edgepack.build(tiny, target, recipe=recipe, data="digits", out=tmp_path / "b")
+    facts = verify(bundle.path).manifest
+    assert facts["evaluation"]["baseline"] > 0.8
+    names = {step.step_name() for step in read_recipe(recipe).steps}
+    if not names & {"prune", "cluster"}:  # so small a network does not live through these
+        assert facts["evaluation"]["collapse"] is None
+    if "prune" in names:
+        assert facts["structure"]["zeros"] > 0.5
