@@ -172,7 +172,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise ValueError(f"{MANIFEST} names files outside of its folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} is no bundle: {MANIFEST} is missing or unreadable",
+            f"{folder} is no bundle: {MANIFEST} is missing, or is none of edgepack's",
             "make one with: edgepack build MODEL --target T",
         ) from error
     if schema != SCHEMA:

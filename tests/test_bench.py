@@ -135,7 +135,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_bundle_whose_manifest_names_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"schema": 1}')
     error = invoke(tmp_path).exception
-    assert isinstance(error, ModelError) and "names no model" in error.message
+    assert isinstance(error, InputError) and "is no bundle" in error.message
 
 
 def test_out_in_no_folder_is_refused_before_measuring(models: Path, tmp_path: Path) -> None:
