@@ -102,7 +102,8 @@ def looping(bundle: Path) -> subprocess.Popen[str]:
     code = (
         "import sys; from pathlib import Path; from edgepack.bundle import write_bundle\n"
         "while True:\n"
-        "    write_bundle(Path(sys.argv[1]), {'model.tflite': b'x' * 500000}, {'schema': 1})\n"
+        "    write_bundle(Path(sys.argv[1]), {'model.tflite': b'x' * 500000},"
+        " {'schema': 1, 'model': {'path': 'model.tflite'}})\n"
         "    print('written', flush=True)\n"
     )
     return subprocess.Popen(
@@ -112,7 +113,8 @@ def looping(bundle: Path) -> subprocess.Popen[str]:
 
 def written(bundle: Path) -> Bundle:
     """The bundle that `looping` writes."""
-    return write_bundle(bundle, {"model.tflite": b"x" * 500000}, {"schema": 1})
+    facts = {"schema": 1, "model": {"path": "model.tflite"}}
+    return write_bundle(bundle, {"model.tflite": b"x" * 500000}, facts)
 
 
 def test_a_bundle_is_whole_or_not_there_whenever_its_writer_is_killed(tmp_path: Path) -> None:
