@@ -38,14 +38,15 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
         with progress(quiet=quiet) as report:
             train(model, report)
     bundle = out / "digits-rpi4-prune-cluster-qat-int8"
-    click.echo(
-        f"$ edgepack build {model} --target rpi4 --recipe prune-cluster-qat-int8 --data digits"
-    )
+    recipe = "prune-cluster-qat-int8"
+    words = f"{model} --target rpi4 --recipe {recipe} --data digits --out {bundle}"
+    changes = "".join(f" \\\n    --set {setting}" for setting in SETTINGS)
+    click.echo(f"$ edgepack build {words}{changes}\n")
     context.invoke(
         commands.get_command(context, "build"),
         model=str(model),
         target="rpi4",
-        recipe="prune-cluster-qat-int8",
+        recipe=recipe,
         data="digits",
         settings=SETTINGS,
         out=str(bundle),
