@@ -342,7 +342,7 @@ def _with_function(path: Path, function: str) -> Path:
         for layer in config["config"]["layers"]:
             if layer["class_name"] == "TFOpLambda":
                 layer["config"]["function"] = function
-                layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, "/tmp/library.so", {}]]
+                layer["inbound_nodes"] = [["_CONSTANT_VALUE", -1, "library.so", {}]]
         file.attrs["model_config"] = json.dumps(config)
     return path
 
