@@ -21,7 +21,7 @@ from report import sample_model, save
 from edgepack.agent.machine import Watch
 from edgepack.agent.measure import overhead_ns, runs_per_value, timed
 from edgepack.agent.model import load_runtime, open_model, set_inputs
-from edgepack.measurement import median_interval
+from edgepack.measuring.statistics import median_interval
 
 MODELS = ("resnet8_int8.tflite", "dscnn_int8.tflite", "ae_int8.tflite", "hello_world_int8.tflite")
 BLOCK_S = 0.004

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgepack.bundle import Bundle
-    from edgepack.measurement import Benchmark
+    from edgepack.measuring.benchmark import Benchmark
 
 __version__ = "0.1.0"
 
@@ -37,13 +37,13 @@ def bench(path: str | Path, **settings: Any) -> Benchmark:
 
     Args:
         path: a bundle's folder or a model file.
-        settings: those of `edgepack.benchmarking.Settings`, such as ``threads=2``.
+        settings: those of `edgepack.measuring.session.Settings`, such as ``threads=2``.
 
     Raises:
         EdgepackError: with a message and a hint.
     """
     from pathlib import Path
 
-    from edgepack import benchmarking
+    from edgepack.measuring import session
 
-    return benchmarking.bench(Path(path), settings=benchmarking.Settings(**settings))
+    return session.bench(Path(path), settings=session.Settings(**settings))

@@ -1,10 +1,9 @@
-"""The contract of a transport: how to run programs on a device and to move files there and back."""
+"""The contract of a transport: how to run programs on a device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 
@@ -14,36 +13,51 @@ class Completed:
 
     Attributes:
         returncode: its exit code; -N where signal N killed it.
-        stdout: what it wrote, decoded as UTF-8.
-        stderr: likewise.
+        output: the bytes that it wrote to standard output.
+        stderr: what it wrote to standard error, decoded as UTF-8.
     """
 
     returncode: int
-    stdout: str
+    output: bytes
     stderr: str
+
+    @property
+    def stdout(self) -> str:
+        """The output, decoded as UTF-8."""
+        return self.output.decode("utf-8", errors="replace")
 
 
 class Transport(Protocol):
     """A way to reach one device; every method raises DeviceError where that fails.
 
+    A transport does no more than run programs: files are moved and read by programs, too.
+
     Attributes:
-        folder: where edgepack's files live on the device.
-        python: the Python interpreter there.
+        folder: where edgepack's files live on the device; programs start in a folder from where
+            it can be reached, so it may be relative.
+        python: the interpreter that has a runtime; empty where one is to be looked for.
     """
 
     folder: str
     python: str
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
-        """Run a program by its argument list, without a shell, and kill it after ``timeout_s``."""
-        ...
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: bytes | Iterable[bytes] = b"",
+        repeatable: bool = False,
+    ) -> Completed:
+        """Run a program by its argument list.
 
-    def put(self, local: Path, remote: str) -> None:
-        """Copy a file to the device; it appears whole or not at all."""
-        ...
-
-    def get(self, remote: str, local: Path) -> None:
-        """Copy a file from the device; it appears whole or not at all."""
+        Args:
+            argv: the program and its arguments; no shell interprets them.
+            timeout_s: the program is killed this long after it started, or after it last took
+                bytes of ``stdin``.
+            stdin: what it reads; closed after that.
+            repeatable: whether it may be run once more where the connection drops.
+        """
         ...
 
     def close(self) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from edgepack.benchmarking import Settings, answer_of, bench
+from edgepack.measuring.session import Settings, answer_of, bench
 from edgepack.bundle import write_bundle
 from edgepack.commands.bench import command, number
 from edgepack.device import find_device, local_device, target_of
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
-from edgepack.measurement import from_json
+from edgepack.measuring.measurement import from_json
 from edgepack.progress import Progress
 from edgepack.runtime import Job
 from edgepack.runtimes import litert

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepack.errors import InputError
-from edgepack.measurement import (
+from edgepack.measuring.measurement import (
     Benchmark,
     Measurement,
     from_json,
@@ -22,7 +22,7 @@ from edgepack.measurement import (
     percentile,
     to_json,
 )
-from edgepack.validity import FEW_RUNS, RULES, STATES, judge
+from edgepack.measuring.validity import FEW_RUNS, RULES, STATES, judge
 
 STILL: dict[str, Any] = {"governors": [], "frequencies_khz": [], "temperatures_c": []}
 

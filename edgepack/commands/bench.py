@@ -11,8 +11,9 @@ import click
 from edgepack.commands._console import progress
 
 if TYPE_CHECKING:
-    from edgepack.measurement import Benchmark, Measurement
-    from edgepack.validity import Verdict
+    from edgepack.measuring.benchmark import Benchmark
+    from edgepack.measuring.measurement import Measurement
+    from edgepack.measuring.validity import Verdict
 
 HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p99", "min", "max", "n")
 FEW = 10
@@ -65,11 +66,11 @@ def command(
 
     The result comes with a verdict on whether it can be believed; an invalid one exits with 1.
     """
-    from edgepack.benchmarking import Settings, bench
+    from edgepack.measuring.session import Settings, bench
     from edgepack.device import find_device
     from edgepack.errors import GateError
-    from edgepack.measurement import to_json
-    from edgepack.validity import judge
+    from edgepack.measuring.benchmark import to_json
+    from edgepack.measuring.validity import judge
 
     check_out(out)
     device = find_device(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.errors import DeviceError, EdgepackError, ModelError
-from edgepack.measurement import Measurement
+from edgepack.measuring.measurement import Measurement
 from edgepack.runtime import Job
 
 AGENT = Path(__file__).parent.parent / "agent"

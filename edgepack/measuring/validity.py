@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgepack.measurement import Measurement, mad, median
+from edgepack.measuring.measurement import Measurement
+from edgepack.measuring.statistics import mad, median
 
 STATES = ("valid", "degraded", "invalid")
 """From the best to the worst."""

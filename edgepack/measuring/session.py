@@ -15,7 +15,7 @@ from edgepack.artifact import sha256_of
 from edgepack.bundle import read_bundle
 from edgepack.device import Device, local_device
 from edgepack.errors import DeviceError, ModelError
-from edgepack.measurement import Benchmark, Measurement, merge
+from edgepack.measuring.measurement import Benchmark, Measurement, merge
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.runtime import Job, Runtime
 from edgepack.transport import Completed, Transport

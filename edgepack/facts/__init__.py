@@ -1,0 +1,1 @@
+"""Facts about a board: a file for each, with a pure `command` and `parse`."""

@@ -1,0 +1,1 @@
+"""Speaks SSH: addresses, keys, host keys and connections, on paramiko."""
