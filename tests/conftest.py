@@ -14,7 +14,7 @@ from edgepack import keras, plugins
 from edgepack.data.dataset import Dataset
 from edgepack.steps.finetune import Finetune
 
-pytest_plugins = ["no_skips"]
+pytest_plugins = ["no_skips", "lab.fixtures"]
 
 
 @pytest.fixture(scope="session")
