@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
+
+from edgepack import plugins
+from edgepack.device import Device
+from edgepack.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Completed:
 class Transport(Protocol):
     """A way to reach one device; every method raises DeviceError where that fails.
 
-    A transport does no more than run programs: files are moved and read by programs, too.
+    A transport does no more than run programs: files are moved and read by programs, too. Programs
+    may run at the same time, from several threads.
 
     Attributes:
         folder: where edgepack's files live on the device; programs start in a folder from where
@@ -63,3 +68,29 @@ class Transport(Protocol):
     def close(self) -> None:
         """Let go of the device, and remove what was put there for this use only."""
         ...
+
+
+class Connect(Protocol):
+    """What the class of a transport is: making one reaches the device, or raises DeviceError."""
+
+    def __call__(self, device: Device, *, accept_new_host_key: bool = False) -> Transport:
+        """Reach a device.
+
+        Args:
+            device: its ``address`` and ``folder`` say where.
+            accept_new_host_key: whether a device that was never seen before may be trusted and
+                remembered; one that changed its key never is.
+        """
+        ...
+
+
+def connect(device: Device, *, accept_new_host_key: bool = False) -> Transport:
+    """Reach a device by the transport that it names; close what this returns.
+
+    A password or a passphrase may be asked for, so nothing else should write to the terminal.
+
+    Raises:
+        DeviceError: if it cannot be reached.
+    """
+    module = plugins.load("transports", device.transport, DeviceError)
+    return cast(Connect, plugins.class_of(module))(device, accept_new_host_key=accept_new_host_key)
