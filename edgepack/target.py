@@ -29,6 +29,8 @@ class Target:
         runtime_package: the Python package of the default runtime.
         runtime_version: of that package.
         flash_kib: for programs and models; 0 where there is a file system.
+        models: what such boards call themselves in their device tree, without the revision.
+        attached: how it hangs on another board, such as usb; empty for a board of its own.
         sources: where each fact was read, by its key.
     """
 
@@ -44,6 +46,8 @@ class Target:
     runtime_package: str
     runtime_version: str
     flash_kib: int = 0
+    models: tuple[str, ...] = ()
+    attached: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +89,23 @@ def make_target(id: str, facts: dict[str, Any]) -> Target:
     target = Target(id=id, **values)
     _check_values(target)
     return target
+
+
+WORD_SIZES = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}
+"""What a 32-bit program on a 64-bit kernel is, by the kernel's word."""
+
+
+def pip_architecture(machine: str, bits: int) -> str:
+    """The word in pip's tags for programs of a word size under a kernel.
+
+    A 64-bit Arm kernel under a 32-bit user land calls itself aarch64, and so does
+    ``sysconfig.get_platform()``; pip goes by the size of a pointer.
+
+    Args:
+        machine: what ``uname -m`` says, or the platform after ``linux-``.
+        bits: of a pointer; 0 where that is unknown.
+    """
+    return WORD_SIZES.get(machine, machine) if bits == 32 or machine == "armv8l" else machine
 
 
 _KINDS: dict[str, tuple[type, str]] = {
