@@ -18,9 +18,10 @@ from typing import Any
 
 from report import sample_model, save
 
+from edgepack.agent.inputs import set_inputs
 from edgepack.agent.machine import Watch
-from edgepack.agent.measure import overhead_ns, runs_per_value, timed
-from edgepack.agent.model import load_runtime, open_model, set_inputs
+from edgepack.agent.model import Runtime
+from edgepack.agent.timing import overhead_ns, runs_per_value, timed
 from edgepack.measuring.statistics import median_interval
 
 MODELS = ("resnet8_int8.tflite", "dscnn_int8.tflite", "ae_int8.tflite", "hello_world_int8.tflite")
@@ -44,8 +45,8 @@ def timed_block(invoke: Callable[[], Any], runs: int, per_value: int) -> float:
 
 def compare(path: Path, pairs: int) -> dict[str, Any]:
     """Blocks in turns; the order changes from pair to pair."""
-    package, version, interpreter_class = load_runtime()
-    interpreter = open_model(interpreter_class, str(path), 1)
+    runtime = Runtime()
+    interpreter = runtime.open(str(path))
     set_inputs(interpreter, None)
     invoke, per_value = interpreter.invoke, runs_per_value(interpreter.invoke)
     one_s = min(bare_block(invoke, per_value) for _ in range(50)) / 1e9
@@ -61,7 +62,7 @@ def compare(path: Path, pairs: int) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(agent, bare, strict=True)]
     return {
         "model": path.name,
-        "runtime": f"{package} {version}",
+        "runtime": f"{runtime.name} {runtime.version}",
         "ratio": statistics.median(ratios),
         "ratio_interval": median_interval([ratios]),
         "bare_ms": statistics.median(bare) / 1e6,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgepack.measuring.measurement import Measurement
 
@@ -31,6 +31,7 @@ class Job:
         limit_s: after this the process ends itself, in s.
         lock: the file that a process holds locked while it measures; None for no lock.
         owner: who measures, for the words of the lock.
+        token: of the session that holds the board; empty where nobody reserved it.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Job:
     limit_s: float = 600.0
     lock: str | None = None
     owner: str = ""
+    token: str = ""
 
 
 class Runtime(Protocol):
@@ -71,5 +73,17 @@ class Runtime(Protocol):
         Raises:
             ModelError: if the runtime refused the model or its inputs.
             DeviceError: if the device has no runtime, or the answer cannot be read.
+        """
+        ...
+
+    def remarks(self, stdout: str) -> Mapping[str, Any]:
+        """What else the command wrote: plain data.
+
+        ``model_sha256``, before and after; of ``outputs`` their ``sha256`` and ``count``; of
+        ``operators`` the ``reason`` why there are none, and the ``share`` of the whole that they
+        explain.
+
+        Raises:
+            EdgepackError: as `parse` does.
         """
         ...

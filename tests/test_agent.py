@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepack.agent import machine, measure, model
+from edgepack.agent import inputs, machine, timing
 from edgepack.runtimes import litert
 
 SOURCES = [litert.AGENT / name for name in litert.AGENT_FILES]
@@ -52,7 +52,7 @@ def test_imports_are_standard_library_numpy_and_its_own(source: Path) -> None:
     nodes = list(ast.walk(ast.parse(source.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
-    own = {f"edgepack.agent.{path.stem}" for path in SOURCES}
+    own = {"edgepack.agent", *(f"edgepack.agent.{path.stem}" for path in SOURCES)}
     assert {name.split(".")[0] for name in names - own} - ALLOWED == set()
 
 
@@ -65,7 +65,7 @@ def test_latency_keeps_every_value(agent: Path, models: Path) -> None:
     assert code == 0
     assert len(answer["values_ns"]) >= 60
     assert sum(answer["values_ns"]) >= 0.04e9
-    assert len(answer["warmups_ns"]) >= measure.WINDOWS * measure.WINDOW_RUNS
+    assert len(answer["warmups_ns"]) >= timing.WINDOWS * timing.WINDOW_RUNS
     assert 0 < answer["overhead_ns"] < 0.05 * min(answer["values_ns"])
     assert answer["load_ns"] > 0 and answer["first_inference_ns"] > 0
     assert answer["environment"]["inputs"] == "random"
@@ -118,36 +118,43 @@ def test_no_runtime_is_an_answer(agent: Path, models: Path) -> None:
 # Inputs
 
 INT8 = {"name": "x", "shape": np.array([2, 3]), "dtype": np.int8, "quantization": (0.5, -1)}
-FLOAT = {"name": "x", "shape": np.array([1, 3]), "dtype": np.float32, "quantization": (0.0, 0)}
 
 
-def test_golden_inputs_are_quantized_and_fill_the_batch() -> None:
-    golden = {"x": np.array([[0.0, 1.0, 1000.0]], np.float32), "other": np.zeros((1, 1))}
-    value = model.golden_input(INT8, golden, alone=False)
+def test_samples_are_quantized_and_clipped() -> None:
+    value = inputs.stored(np.array([[0.0, 1.0, 1000.0]], np.float32), INT8)
     assert value.dtype == np.int8
-    assert value.tolist() == [[-1, 1, 127]] * 2
+    assert value.tolist() == [[-1, 1, 127]]
 
 
-def test_golden_inputs_of_float_tensors_are_left_alone() -> None:
-    golden = {"another name": np.array([[0.25, 0.5, 2.0]], np.float32)}
-    assert model.golden_input(FLOAT, golden, alone=True).tolist() == [[0.25, 0.5, 2.0]]
+def test_samples_of_float_tensors_are_left_alone() -> None:
+    detail = {"dtype": np.float32, "quantization": (0.0, 0)}
+    assert inputs.stored(np.array([0.25, 2.0]), detail).tolist() == [0.25, 2.0]
 
 
 @pytest.mark.parametrize(
-    ("golden", "alone"),
-    [({"y": np.zeros((1, 3))}, False), ({"x": np.zeros((1, 4))}, True), ({}, True)],
+    ("arrays", "words"),
+    [
+        ({"input.x": np.zeros((1, 9))}, "is (1, 9), not (1, 32, 32, 3)"),
+        ({"output.x": np.zeros((1, 9))}, "holds no samples"),
+        ({"input.x": np.zeros((1, 9)), "input.y": np.zeros((2, 9))}, "not as many of each"),
+        ({"input.x": np.zeros((1, 9)), "input.y": np.zeros((1, 9))}, "the file holds x, y"),
+    ],
 )
-def test_golden_inputs_that_do_not_fit_are_refused(golden: dict[str, Any], alone: bool) -> None:
-    with pytest.raises(model.RefusedError) as caught:
-        model.golden_input(FLOAT, golden, alone=alone)
-    assert caught.value.kind == "inputs"
+def test_samples_that_do_not_fit_are_an_answer(
+    agent: Path, models: Path, tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, **arrays)
+    _, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--inputs", samples)
+    assert answer["error"]["kind"] == "inputs"
+    assert words in answer["error"]["message"]
 
 
 def test_golden_file_is_used_and_said_so(agent: Path, models: Path, tmp_path: Path) -> None:
     golden = tmp_path / "golden.npz"
     np.savez(golden, **{"input.x": np.zeros((8, 32, 32, 3), np.float32), "output.y": np.zeros(8)})
     file = models / "resnet8_int8.tflite"
-    code, answer = run(agent, "latency", file, "--golden", golden, *QUICK)
+    code, answer = run(agent, "latency", file, "--inputs", golden, *QUICK)
     assert code == 0, answer
     assert answer["environment"]["inputs"] == "golden"
 
@@ -157,7 +164,7 @@ def test_a_golden_file_that_cannot_be_read_is_an_answer(
 ) -> None:
     golden = tmp_path / "golden.npz"
     golden.write_bytes(b"not an archive")
-    _, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--golden", golden)
+    _, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--inputs", golden)
     assert answer["error"]["kind"] == "inputs"
 
 
@@ -167,32 +174,32 @@ def test_a_golden_file_that_cannot_be_read_is_an_answer(
 )
 def test_random_inputs_stay_in_range_and_repeat(dtype: type, low: int, high: int) -> None:
     detail = {"name": "x", "shape": np.array([1, 5000]), "dtype": dtype}
-    value = model.random_input(detail, 0)
+    value = inputs.random_input(detail, 0)
     assert value.dtype == dtype and value.shape == (1, 5000)
     assert low <= value.min() < value.max() <= high
     assert value.max() > 0.9 * high
-    np.testing.assert_array_equal(value, model.random_input(detail, 0))
+    np.testing.assert_array_equal(value, inputs.random_input(detail, 0))
 
 
 # Timing
 
 
 def test_warm_up_ends_when_the_median_settles() -> None:
-    per_value, values, settled = measure.warm_up(lambda: time.sleep(0.02), limit_s=3.0)
+    per_value, values, settled = timing.warm_up(lambda: time.sleep(0.02), limit_s=3.0)
     assert (per_value, settled) == (1, True)
-    assert len(values) >= measure.WINDOWS * measure.WINDOW_RUNS
+    assert len(values) >= timing.WINDOWS * timing.WINDOW_RUNS
 
 
 def test_warm_up_that_never_settles_ends_at_its_limit() -> None:
     durations = (0.002 * 1.1**i for i in itertools.count())
-    _, _, settled = measure.warm_up(lambda: time.sleep(next(durations)), limit_s=0.5)
+    _, _, settled = timing.warm_up(lambda: time.sleep(next(durations)), limit_s=0.5)
     assert not settled
 
 
 def test_short_calls_are_timed_many_at_once() -> None:
-    per_value, values, _ = measure.warm_up(measure.nothing, limit_s=0.1)
+    per_value, values, _ = timing.warm_up(timing.nothing, limit_s=0.1)
     assert per_value > 50
-    assert measure.middle(values) > 0.5 * measure.SHORTEST_VALUE_NS
+    assert timing.middle(values) > 0.5 * timing.SHORTEST_VALUE_NS
 
 
 def test_the_load_of_others_is_seen() -> None:

@@ -3,17 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgepack.errors import DeviceError, EdgepackError, ModelError
 from edgepack.measuring.measurement import Measurement
 from edgepack.runtime import Job
 
+T = TypeVar("T")
 AGENT = Path(__file__).parent.parent / "agent"
-AGENT_FILES = ("__init__.py", "machine.py", "measure.py", "model.py")
-AGENT_MAIN = "import sys\nfrom edgepack.agent.measure import main\nsys.exit(main())\n"
+AGENT_FILES = (
+    "__init__.py",
+    "edgetpu.py",
+    "inputs.py",
+    "leash.py",
+    "lock.py",
+    "machine.py",
+    "measure.py",
+    "model.py",
+    "operators.py",
+    "outputs.py",
+    "program.py",
+    "refusal.py",
+    "timing.py",
+)
+AGENT_MAIN = "import sys\nfrom edgepack.agent.program import main\nsys.exit(main())\n"
+REMARKS = ("sha256", "count", "reason", "share")
+EDGETPU_OPERATOR = "edgetpu-custom-op"
+REFUSALS: Mapping[str, tuple[type[EdgepackError], str, str]] = {
+    "runtime": (
+        DeviceError,
+        "the device has no TFLite runtime",
+        "type on the device: pip install ai-edge-litert",
+    ),
+    "model": (
+        ModelError,
+        "the runtime refuses the model",
+        "convert it again, or use the runtime that it was made for",
+    ),
+    "inputs": (
+        ModelError,
+        "the inputs do not fit the model",
+        "save the model with inputs of a fixed size, or build it again",
+    ),
+    "file": (
+        DeviceError,
+        "a file on the device cannot be used",
+        "look for free space and permissions there: df, ls -l",
+    ),
+    "lock": (
+        DeviceError,
+        "the device is in use",
+        "wait until the other measurement has ended",
+    ),
+    "edgetpu-library": (
+        DeviceError,
+        "the device has no library for the Edge TPU",
+        "install libedgetpu1-std there: coral.ai/docs/accelerator/get-started",
+    ),
+    "edgetpu-device": (
+        DeviceError,
+        "the device has no Edge TPU",
+        "plug it in, into a USB 3 port, or measure with --delegate xnnpack",
+    ),
+    "edgetpu-permission": (
+        DeviceError,
+        "the Edge TPU may not be used by this user",
+        "type on the device: sudo usermod -aG plugdev $USER; then plug it in and log in again",
+    ),
+    "edgetpu-busy": (
+        DeviceError,
+        "the Edge TPU cannot be used",
+        "end other programs that use it, or unplug it and plug it in again",
+    ),
+}
 MEMORY = ("peak_memory", "steady_memory", "runtime_memory", "model_memory")
 
 
@@ -31,54 +95,77 @@ def agent() -> bytes:
     return buffer.getvalue()
 
 
-def command(python: str, agent: str, job: Job) -> list[str]:
+def command(python: Sequence[str], agent: str, job: Job) -> list[str]:
     """The argument list that runs the agent for one job."""
-    golden = ["--golden", job.golden] if job.golden else []
+    files = {"--inputs": job.inputs, "--outputs": job.outputs, "--lock": job.lock}
     return [
-        python,
+        *python,
         agent,
         job.kind,
         job.model,
-        *golden,
+        *(f"--packages={folder}" for folder in job.packages),
+        *(f"{option}={path}" for option, path in files.items() if path),
+        f"--delegate={job.delegate}",
         f"--threads={job.threads}",
         f"--runs={job.runs}",
         f"--seconds={job.seconds:g}",
         f"--warmup-s={job.warmup_s:g}",
+        f"--limit-s={job.limit_s:g}",
+        *((f"--owner={job.owner}", f"--token={job.token}") if job.lock else ()),
     ]
 
 
 def parse(stdout: str) -> tuple[Measurement, ...]:
     """Read the agent's answer: its last line is one JSON object."""
+    return _read(stdout, measurements)
+
+
+def remarks(stdout: str) -> Mapping[str, Any]:
+    """What the answer says beside measurements."""
+    return _read(stdout, _remarks)
+
+
+def _read(stdout: str, take: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         answer = json.loads(stdout.strip().rsplit("\n", 1)[-1])
         if "error" in answer:
             raise refusal(answer["error"]["kind"], answer["error"]["message"])
-        return measurements(answer)
+        return take(answer)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise DeviceError(f"the agent's answer cannot be read: {stdout[-200:]!r}") from error
 
 
+def _remarks(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    said = {key: answer[key] for key in REMARKS if key in answer}
+    return {"model_sha256": answer["condition"]["model_sha256"], **said}
+
+
 def refusal(kind: str, message: str) -> EdgepackError:
     """The exception for an agent that says why it could not measure."""
-    if kind == "runtime":
-        return DeviceError(
-            f"the device has no TFLite runtime: {message}",
-            "type on the device: pip install ai-edge-litert",
-        )
-    if kind == "inputs":
-        return ModelError(
-            f"the inputs do not fit the model: {message}",
-            "save the model with inputs of a fixed size, or build it again",
-        )
-    return ModelError(
-        f"the runtime refuses the model: {message}",
-        "convert it again, or use the runtime that it was made for",
-    )
+    if kind == "model" and EDGETPU_OPERATOR in message:
+        hint = "measure it on a device that has one, with --delegate edgetpu"
+        return ModelError(f"the model is compiled for an Edge TPU: {message}", hint)
+    error, words, hint = REFUSALS[kind]
+    return error(f"{words}: {message}", hint)
 
 
 def measurements(answer: Mapping[str, Any]) -> tuple[Measurement, ...]:
     """The measurements of one process; times in ms, memory in KiB."""
     environment, condition = answer["environment"], (answer["condition"],)
+    if answer["kind"] == "outputs":
+        return ()
+    if answer["kind"] == "operators":
+        return tuple(
+            Measurement(
+                f"operator {i}, {row['name']}",
+                "ms",
+                (tuple(row["values_ms"]),),
+                (),
+                environment,
+                condition,
+            )
+            for i, row in enumerate(answer["operators"] or ())
+        )
     if answer["kind"] == "memory":
         return tuple(
             Measurement(m, "KiB", ((answer[f"{m}_kib"],),), (), environment, condition)
