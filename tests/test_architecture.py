@@ -58,6 +58,8 @@ DATA = [
     "measuring.measurement",
     "plugins",
     "progress",
+    "ssh.address",
+    "ssh.config",
     "target",
 ]
 CONTRACTS = ["step", "runtime", "transport"]
