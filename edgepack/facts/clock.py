@@ -9,8 +9,10 @@ from edgepack.boards.reading import number, pairs, whole
 
 SCRIPT = """
 echo "utc_s=$(date -u +%s)"
-echo "uptime_s=$(cut -d ' ' -f 1 /proc/uptime)"
-echo "source=$(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+read -r uptime idle </proc/uptime && echo "uptime_s=$uptime"
+source=/sys/devices/system/clocksource/clocksource0/current_clocksource
+[ -r $source ] && read -r source <$source && echo "source=$source"
+exit 0
 """
 
 

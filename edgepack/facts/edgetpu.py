@@ -7,19 +7,20 @@ from typing import Any
 
 SCRIPT = """
 access() { [ -r "$1" ] && [ -w "$1" ] && echo yes || echo no; }
-value() { [ -r "$1" ] && cat "$1"; }
+ids() { vendor='' product=''; [ -r "$2" ] && read -r vendor <"$1" && read -r product <"$2"; }
 for device in /sys/bus/usb/devices/*; do
-  case "$(value "$device/idVendor"):$(value "$device/idProduct")" in
+  ids "$device/idVendor" "$device/idProduct"
+  case "$vendor:$product" in
     1a6e:089a|18d1:9302)
-      bus=$(value "$device/busnum") number=$(value "$device/devnum")
+      read -r bus <"$device/busnum"
+      read -r number <"$device/devnum"
       node=$(printf '/dev/bus/usb/%03d/%03d' "$bus" "$number")
       echo "usb=$node $(access "$node")" ;;
   esac
 done
 for device in /sys/bus/pci/devices/*; do
-  case "$(value "$device/vendor"):$(value "$device/device")" in
-    0x1ac1:0x089a) echo "pcie=${device##*/}" ;;
-  esac
+  ids "$device/vendor" "$device/device"
+  case "$vendor:$product" in 0x1ac1:0x089a) echo "pcie=${device##*/}" ;; esac
 done
 for node in /dev/apex_*; do [ -e "$node" ] && echo "apex=$node $(access "$node")"; done
 ldconfig -p | sed -n 's/.*=> \\(.*libedgetpu\\.so.*\\)/library=\\1/p'

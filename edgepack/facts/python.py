@@ -35,16 +35,13 @@ PROGRAM = """
 import sys
 sys.path = [folder for folder in sys.path if folder]
 import os
+from importlib.machinery import PathFinder
 
 def say(key, value):
     sys.stdout.write("%s=%s\\n" % (key, str(value).replace("\\n", " ")))
 
-def find(name):
-    try:
-        from importlib.util import find_spec
-        return find_spec(name)
-    except (ImportError, ValueError):
-        return None
+def there(name):
+    return name in sys.builtin_module_names or PathFinder.find_spec(name)
 
 say("version", "%d.%d.%d" % tuple(sys.version_info[:3]))
 say("implementation", sys.implementation.name)
@@ -68,9 +65,9 @@ except ImportError:
 except OSError:
     say("libstdcxx", "no")
 NEEDED = "argparse ctypes hashlib json platform select signal subprocess threading zlib"
-say("missing", " ".join(name for name in NEEDED.split() if find(name) is None))
+say("missing", " ".join(name for name in NEEDED.split() if not there(name)))
 for name in ("numpy", "ai_edge_litert", "tflite_runtime"):
-    spec = find(name)
+    spec = PathFinder.find_spec(name)
     if spec is None or not spec.origin:
         continue
     release = ""

@@ -9,11 +9,9 @@ from edgepack.boards.reading import pairs, whole
 from edgepack.target import pip_architecture
 
 SCRIPT = """
-echo "kernel=$(uname -r)"
-echo "machine=$(uname -m)"
+echo "uname=$(uname -r -m)"
 echo "dpkg=$(dpkg --print-architecture)"
-echo "bits=$(getconf LONG_BIT)"
-echo "elf_class=$(od -An -tu1 -j4 -N1 /bin/sh)"
+bits=$(getconf LONG_BIT) && echo "bits=$bits" || echo "elf_class=$(od -An -tu1 -j4 -N1 /bin/sh)"
 release=/etc/os-release
 [ -r $release ] || release=/usr/lib/os-release
 [ -r $release ] && sed 's/^/os./' $release
@@ -33,7 +31,7 @@ ELF_BITS = {1: 32, 2: 64}
 
 
 def command() -> list[str]:
-    """Print ``kernel=``, ``machine=``, ``dpkg=``, ``bits=``, ``elf_class=``, ``os.KEY=``."""
+    """Print ``uname=KERNEL MACHINE``, ``dpkg=``, ``bits=`` or ``elf_class=``, ``os.KEY=``."""
     return ["sh", "-c", SCRIPT]
 
 
@@ -43,10 +41,11 @@ def parse(text: str) -> Mapping[str, Any]:
     Keys: kernel, machine, architecture, distribution, distribution_version, codename, pretty_name.
     """
     lines = pairs(text, "=")
+    kernel, _, machine = lines.get("uname", "").rpartition(" ")
     found = {
-        "kernel": lines.get("kernel", ""),
-        "machine": lines.get("machine", ""),
-        "architecture": _architecture(lines),
+        "kernel": kernel,
+        "machine": machine,
+        "architecture": _architecture(machine, lines),
         "distribution": _unquoted(lines.get("os.ID", "")),
         "distribution_version": _unquoted(lines.get("os.VERSION_ID", "")),
         "codename": _unquoted(lines.get("os.VERSION_CODENAME", "")),
@@ -55,8 +54,8 @@ def parse(text: str) -> Mapping[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _architecture(lines: Mapping[str, str]) -> str:
-    machine, debian = lines.get("machine", ""), lines.get("dpkg", "")
+def _architecture(machine: str, lines: Mapping[str, str]) -> str:
+    debian = lines.get("dpkg", "")
     if debian in DEBIAN and machine != "armv6l":
         return DEBIAN[debian]
     elf_bits = ELF_BITS.get(whole(lines.get("elf_class", "")) or 0, 0)
