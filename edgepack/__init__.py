@@ -32,18 +32,24 @@ def build(model: Any, target: str, **options: Any) -> Bundle:
     return pipeline.build(plan.make_plan(model, target, **options))
 
 
-def bench(path: str | Path, **settings: Any) -> Benchmark:
-    """Measure latency and memory of a bundle or a ``.tflite`` on this machine.
+def bench(path: str | Path, device: str = "local", **settings: Any) -> Benchmark:
+    """Measure latency and memory of a bundle or a ``.tflite`` on a device.
 
     Args:
         path: a bundle's folder or a model file.
-        settings: those of `edgepack.measuring.session.Settings`, such as ``threads=2``.
+        device: what ``edgepack bench --device`` takes.
+        settings: those of `edgepack.measuring.settings.Settings`, such as ``threads=2``.
 
     Raises:
         EdgepackError: with a message and a hint.
     """
     from pathlib import Path
 
-    from edgepack.measuring import session
+    from edgepack.device import find_device
+    from edgepack.measuring.session import measure
+    from edgepack.measuring.settings import Manners, Settings
+    from edgepack.measuring.subject import read_subject
 
-    return session.bench(Path(path), settings=session.Settings(**settings))
+    subject = read_subject(Path(path))
+    (found,) = measure(find_device(device), [subject], [Settings(**settings)], Manners())
+    return found

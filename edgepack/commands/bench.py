@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,79 +12,234 @@ import click
 from edgepack.commands._console import progress
 
 if TYPE_CHECKING:
+    from edgepack.device import Device
     from edgepack.measuring.benchmark import Benchmark
-    from edgepack.measuring.measurement import Measurement
-    from edgepack.measuring.validity import Verdict
+    from edgepack.measuring.settings import Settings
 
-HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p99", "min", "max", "n")
-FEW = 10
+MANNERS = (
+    *("accept_new_host_key", "wheelhouse", "runtime_version", "wait_s", "cool_c", "cool_wait_s"),
+    *("evaluate", "data"),
+)
+
+
+class Numbers(click.ParamType):
+    """Whole numbers above zero with commas between them."""
+
+    name = "N[,N...]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """The numbers, each once, in their order."""
+        words = value if isinstance(value, tuple) else str(value).split(",")
+        if not all(str(word).strip().isdecimal() and int(word) > 0 for word in words):
+            self.fail(f"{value!r} is no list of whole numbers above zero, such as 1,2,4", param)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+OPTIONS = [
+    click.option(
+        "--device",
+        "names",
+        multiple=True,
+        default=("local",),
+        show_default=True,
+        help="Where to measure: user@host[:port], a name of devices.toml or of the SSH config,"
+        " local, or all of devices.toml; several run side by side.",
+    ),
+    click.option(
+        "--threads", type=Numbers(), default="1", show_default=True, help="Of the runtime."
+    ),
+    click.option(
+        "--delegate",
+        "delegates",
+        multiple=True,
+        type=click.Choice(["xnnpack", "none", "edgetpu"]),
+        default=("xnnpack",),
+        show_default=True,
+        help="What runs the operators; several are measured in turns.",
+    ),
+    click.option(
+        "--runs",
+        default=50,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Fewest timed runs in each process.",
+    ),
+    click.option(
+        "--seconds",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="Shortest time of timed runs in each process.",
+    ),
+    click.option(
+        "--processes",
+        default=3,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Processes to time, one after the other.",
+    ),
+    click.option("--operators", is_flag=True, help="Time single operators too."),
+    click.option(
+        "--evaluate",
+        default=0,
+        type=click.IntRange(0),
+        help="Run so many test samples on the device for the metric itself.",
+    ),
+    click.option("--data", default="", help="Where they come from; else the bundle's own data."),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        default=600.0,
+        show_default=True,
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds after which a process is killed.",
+    ),
+    click.option(
+        "--wait",
+        "wait_s",
+        default=600.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="Seconds to wait for somebody else who measures on the device.",
+    ),
+    click.option(
+        "--cool-below",
+        "cool_c",
+        default=70.0,
+        show_default=True,
+        help="Begin only below so many degrees Celsius.",
+    ),
+    click.option(
+        "--cool-wait",
+        "cool_wait_s",
+        default=300.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="Seconds to wait for that.",
+    ),
+    click.option(
+        "--runtime-version",
+        default="",
+        help="PACKAGE or PACKAGE==VERSION to bring along, or installed for what the device has.",
+    ),
+    click.option(
+        "--wheelhouse",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="A folder of wheels to bring a runtime from, instead of the package index.",
+    ),
+    click.option(
+        "--accept-new-host-key", is_flag=True, help="Take an unknown host key down as known."
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object with every raw value."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the JSON to a file, too.",
+    ),
+    click.option("--no-history", is_flag=True, help="Keep nothing for edgepack history."),
+    click.option("--quiet", is_flag=True, help="Show no progress."),
+]
+
+
+def with_options(function: Any) -> Any:
+    """The function with every option, in the order of `OPTIONS`."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
 
 
 @click.command("bench")
-@click.argument("model", type=click.Path(path_type=Path), metavar="BUNDLE_OR_TFLITE")
-@click.option("--device", "name", default="local", show_default=True, help="Where to measure.")
-@click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(1), help="Of the runtime."
+@click.argument(
+    "models",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE_OR_TFLITE...",
 )
-@click.option(
-    "--runs",
-    default=50,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Fewest timed runs in each process.",
-)
-@click.option(
-    "--seconds",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="Shortest time of timed runs in each process.",
-)
-@click.option(
-    "--processes",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Processes to time, one after the other.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=600.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Seconds after which a process is killed.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every raw value.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the JSON to a file, too."
-)
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@with_options
 def command(
-    model: Path, name: str, as_json: bool, out: Path | None, quiet: bool, **settings: Any
+    models: tuple[Path, ...],
+    names: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+    no_history: bool,
+    quiet: bool,
+    **given: Any,
 ) -> None:
-    """Measure latency and memory of a bundle or a .tflite file.
+    """Measure latency and memory of bundles or .tflite files on devices.
 
-    The result comes with a verdict on whether it can be believed; an invalid one exits with 1.
+    Several models are measured in turns, so that they can be compared. Each result comes with a
+    verdict on whether it can be believed; an invalid one exits with 1, a failed device with 4.
     """
-    from edgepack.measuring.session import Settings, bench
-    from edgepack.device import find_device
-    from edgepack.errors import GateError
     from edgepack.measuring.benchmark import to_json
-    from edgepack.measuring.validity import judge
+    from edgepack.measuring.fleet import bench_all, failure
+    from edgepack.measuring.history import keep
+    from edgepack.measuring.session import measure
+    from edgepack.measuring.settings import Manners
+    from edgepack.measuring.subject import read_subject
+    from edgepack.reports import benchmark as report
 
     check_out(out)
-    device = find_device(name)
-    with progress(quiet=quiet) as report:
-        benchmark = bench(model, device, Settings(**settings), report)
-    verdict = judge(benchmark.measurement("latency"))
-    document = json.dumps({**to_json(benchmark), "verdict": verdict.to_json()})
-    click.echo(document if as_json else text(benchmark, verdict))
-    if out:
-        write(out, document)
-    if verdict.state == "invalid":
-        codes = ", ".join(finding.code for finding in verdict.findings)
-        raise GateError(f"the measurement is invalid: {codes}", verdict.findings[0].hint)
+    devices = devices_of(names)
+    subjects = [read_subject(model) for model in models]
+    manners = Manners(**{name: given.pop(name) for name in MANNERS})
+    work = partial(measure, subjects=subjects, sweep=sweep(given), manners=manners)
+    with progress(quiet=quiet) as reporter:
+        outcomes = bench_all(devices, work, reporter)
+    found = [benchmark for outcome in outcomes for benchmark in outcome.benchmarks]
+    if found:
+        document = json.dumps(to_json(found))
+        click.echo(document if as_json else report.render(found))
+        if out:
+            write(out, document)
+        if not no_history:
+            keep(found)
+    error = failure(outcomes)
+    if error and len(devices) > 1:
+        for outcome in outcomes:
+            if outcome.error:
+                click.echo(f"{outcome.device.name}: {outcome.error}", err=True)
+    if error:
+        raise error
+    refuse_invalid(found)
+
+
+def devices_of(names: tuple[str, ...]) -> list[Device]:
+    """The devices of all names, each once.
+
+    Raises:
+        InputError: if a name is unknown, or ``all`` of no devices is asked for.
+    """
+    from edgepack.device import all_devices, find_device
+
+    found = [
+        device
+        for name in names
+        for device in (all_devices() if name == "all" else [find_device(name)])
+    ]
+    return list(dict.fromkeys(found))
+
+
+def sweep(given: dict[str, Any]) -> list[Settings]:
+    """Settings for every number of threads and every delegate."""
+    from edgepack.measuring.settings import Settings
+
+    threads, delegates = given.pop("threads"), dict.fromkeys(given.pop("delegates"))
+    return [Settings(threads=t, delegate=d, **given) for d in delegates for t in threads]
+
+
+def refuse_invalid(benchmarks: list[Benchmark]) -> None:
+    """Raise what ends the command with 1 where a measurement is invalid."""
+    from edgepack.errors import GateError
+
+    for found in benchmarks:
+        if found.verdict["state"] == "invalid":
+            codes = ", ".join(found.verdict["codes"])
+            raise GateError(
+                f"the measurement is invalid: {codes}", found.verdict["findings"][0]["hint"]
+            )
 
 
 def check_out(out: Path | None) -> None:
@@ -107,49 +263,3 @@ def write(out: Path, document: str) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise InputError(f"cannot write {out}: {error.strerror}", "name another --out") from error
-
-
-def text(benchmark: Benchmark, verdict: Verdict) -> str:
-    """Facts, a table of statistics, and the verdict with what to do."""
-    from edgepack.table import render
-
-    parts = [
-        render(facts(benchmark)),
-        render([row(m) for m in benchmark.measurements], HEADERS, "ll" + "r" * 8),
-        f"verdict: {verdict.state}",
-    ]
-    notes = [f"  {f.code}: {f.message}\n    -> {f.hint}" for f in verdict.findings]
-    return "\n\n".join(parts) + "".join(f"\n{note}" for note in notes)
-
-
-def facts(benchmark: Benchmark) -> list[tuple[str, str]]:
-    """What was measured, where and how, in words."""
-    model, seen = benchmark.model, benchmark.measurement("latency").environment
-    threads = f"{seen['threads']} thread{'s' if seen['threads'] > 1 else ''}"
-    return [
-        ("model", f"{model['name']}, {model['size_bytes']:,} bytes, {seen['inputs']} inputs"),
-        ("device", f"{benchmark.device['name']} ({benchmark.device['target']}), {seen['cpu']}"),
-        ("runtime", f"{seen['runtime']} {seen['runtime_version']}, {threads}"),
-    ]
-
-
-def row(measurement: Measurement) -> list[str]:
-    """One line of the table; statistics only of as many values as they need."""
-    s = measurement.summary()
-    few, single = s.count < FEW, s.count == 1
-    interval = f"{number(s.interval[0])} .. {number(s.interval[1])}"
-    return [
-        measurement.metric.replace("_", " "),
-        measurement.unit,
-        number(s.median),
-        *(("",) * 4 if few else (interval, number(s.mad), number(s.p90), number(s.p99))),
-        *(("",) * 2 if single else (number(s.minimum), number(s.maximum))),
-        str(s.count),
-    ]
-
-
-def number(value: float) -> str:
-    """Four significant digits, never an exponent."""
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if value >= 0.001 else f"{value:.6f}"

@@ -1,194 +1,175 @@
-"""Bench a model on a device: the whole flow from file to judged measurements."""
+"""One session on one device: from an address to judged benchmarks of one model or several."""
 
 from __future__ import annotations
 
-import signal
-import tempfile
-from collections.abc import Iterable
+import getpass
+import socket
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import cast
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, cast
 
 from edgepack import plugins
-from edgepack.artifact import sha256_of
-from edgepack.bundle import read_bundle
-from edgepack.device import Device, local_device
-from edgepack.errors import DeviceError, ModelError
-from edgepack.measuring.measurement import Benchmark, Measurement, merge
+from edgepack.boards.board import Board
+from edgepack.boards.files import push
+from edgepack.boards.installation import Wish, provide
+from edgepack.boards.lock import hold
+from edgepack.boards.probe import probe, read_temperature
+from edgepack.device import Device
+from edgepack.errors import DeviceError, EdgepackError
+from edgepack.measuring import correctness
+from edgepack.measuring.benchmark import Benchmark
+from edgepack.measuring.examination import Examination, run_examination, run_golden
+from edgepack.measuring.measurement import Measurement, merge
+from edgepack.measuring.settings import Manners, Settings
+from edgepack.measuring.stand import Stand, cool_down, push_agent
+from edgepack.measuring.subject import Subject
+from edgepack.measuring.validity import judge
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.runtime import Job, Runtime
-from edgepack.transport import Completed, Transport
-
-GOLDEN = "golden.npz"
-AGENT = "agent.pyz"
+from edgepack.transport import Transport
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to measure.
+class Cell:
+    """One model with one set of settings: what one benchmark is about.
 
     Attributes:
-        threads: of the runtime.
-        runs: the fewest timed runs in each process.
-        seconds: the shortest time of timed runs in each process, in s.
-        processes: of latency; memory has one of its own.
-        warmup_s: the longest warm-up in each process, in s.
-        timeout_s: after this a process is killed, in s.
-        runtime: the runtime's name.
+        subject: the model.
+        settings: how it is measured.
+        job: what all its processes have in common.
     """
 
-    threads: int = 1
-    runs: int = 50
-    seconds: float = 1.0
-    processes: int = 3
-    warmup_s: float = 5.0
-    timeout_s: float = 600.0
-    runtime: str = "litert"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model to measure, and the golden inputs that came with it."""
-
-    model: Path
-    golden: Path | None = None
-
-
-def bench(
-    path: Path,
-    device: Device | None = None,
-    settings: Settings = Settings(),
-    report: Reporter = silent,
-) -> Benchmark:
-    """Measure latency and memory of a bundle or a ``.tflite`` file.
-
-    Args:
-        path: a bundle's folder or a model file.
-        device: where to measure; this machine where none is named.
-        settings: how to measure.
-        report: where progress goes.
-
-    Raises:
-        ModelError: if there is no model that the runtime takes.
-        DeviceError: if the device fails: no runtime, a crash, a timeout.
-    """
-    subject = read_subject(path)
-    device = device or local_device()
-    runtime = cast(Runtime, plugins.load("runtimes", settings.runtime))
-    connect = plugins.class_of(plugins.load("transports", device.transport, DeviceError))
-    with closing(connect(device.address)) as transport:
-        measurements = measure(subject, transport, runtime, settings, report)
-    model = {
-        "name": subject.model.name,
-        "sha256": sha256_of(subject.model),
-        "size_bytes": subject.model.stat().st_size,
-    }
-    return Benchmark(model, asdict(device), asdict(settings), measurements)
-
-
-def read_subject(path: Path) -> Subject:
-    """Find the model of a bundle, or check that a file is a ``.tflite``.
-
-    Raises:
-        InputError: if the folder is no bundle.
-        ModelError: if the file is no model.
-    """
-    subject = _subject_of_bundle(path) if path.is_dir() else Subject(path)
-    try:
-        with subject.model.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise ModelError(
-            f"{subject.model} cannot be read: {error.strerror}", "name a bundle or a .tflite file"
-        ) from error
-    if head[4:] != b"TFL3":
-        raise ModelError(
-            f"{subject.model} is not a .tflite model",
-            "name a bundle or a .tflite file; edgepack build makes both",
-        )
-    return subject
-
-
-def _subject_of_bundle(folder: Path) -> Subject:
-    golden = folder / GOLDEN
-    return Subject(read_bundle(folder).model, golden if golden.is_file() else None)
+    subject: Subject
+    settings: Settings
+    job: Job
 
 
 def measure(
-    subject: Subject, transport: Transport, runtime: Runtime, settings: Settings, report: Reporter
-) -> tuple[Measurement, ...]:
-    """Push model and agent, run every process after the other, and join what they measured."""
-    agent = push_agent(transport, runtime)
-    golden = push(transport, subject.golden) if subject.golden else None
-    jobs = plan(push(transport, subject.model), golden, settings)
-    parts: list[Measurement] = []
-    for number, job in enumerate(jobs):
-        report(Progress("bench", number, len(jobs), f"{job.kind}, process {number + 1}"))
-        done = transport.run(
-            runtime.command(transport.python, agent, job), timeout_s=settings.timeout_s
-        )
-        parts += runtime.parse(answer_of(done))
-    report(Progress("bench", len(jobs), len(jobs)))
-    return tuple(merge(group) for group in by_metric(parts))
+    device: Device,
+    subjects: Sequence[Subject],
+    sweep: Sequence[Settings],
+    manners: Manners,
+    report: Reporter = silent,
+) -> tuple[Benchmark, ...]:
+    """Measure every model with every settings on one device.
 
-
-def plan(model: str, golden: str | None, settings: Settings) -> list[Job]:
-    """The processes: latency as often as asked for, then memory."""
-    kinds = ["latency"] * settings.processes + ["memory"]
-    return [
-        Job(
-            model,
-            kind,
-            golden,
-            threads=settings.threads,
-            runs=settings.runs,
-            seconds=settings.seconds,
-            warmup_s=settings.warmup_s,
-        )
-        for kind in kinds
-    ]
-
-
-def push(transport: Transport, local: Path) -> str:
-    """Copy a file into the transport's folder, and return its path there."""
-    remote = f"{transport.folder}/{local.name}"
-    transport.put(local, remote)
-    return remote
-
-
-def push_agent(transport: Transport, runtime: Runtime) -> str:
-    """Put the runtime's agent on the device, and return its path there."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / AGENT
-        file.write_bytes(runtime.agent())
-        return push(transport, file)
-
-
-def answer_of(done: Completed) -> str:
-    """What the agent wrote, where it came to its end.
+    The processes of all of them take turns, so that what changes on the device meets them alike.
 
     Raises:
-        DeviceError: if a signal killed it, or it failed without an answer.
+        ModelError: if a runtime refuses a model.
+        DeviceError: if the device cannot be reached or does not do its part.
     """
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise DeviceError(
-            f"the runtime crashed on the device with {name}",
-            "the runtime's build may not fit this CPU or this model; try another version",
-        )
-    if not done.stdout.strip():
-        last = done.stderr.strip().rsplit("\n", 1)[-1]
-        raise DeviceError(
-            f"the agent failed with exit code {done.returncode}: {last}",
-            "type: edgepack doctor",
-        )
-    return done.stdout
+    runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
+    connect = plugins.class_of(plugins.load("transports", device.transport, DeviceError))
+    report(Progress("connect", 0, 0, device.address))
+    with closing(connect(device, manners.accept_new_host_key)) as transport:
+        board = probe(transport)
+        stand = prepare(transport, board, runtime, manners, report)
+        cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
+        examinations = {
+            s.path: Examination(s, manners.evaluate, manners.data)
+            for s in subjects
+            if manners.evaluate
+        }
+        owner = f"{getpass.getuser()}@{socket.gethostname()}"
+        command = (*stand.installation.python, stand.agent)
+        with hold(transport, command, owner, manners.wait_s, report) as held:
+            cells = [replace(c, job=replace(c.job, lock=held.file, owner=held.token)) for c in cells]
+            parts = run_processes(stand, cells, manners, report)
+            checks = [check(stand, cell, examinations, report) for cell in cells]
+    return tuple(
+        conclude(device, board, cell, found, outcome)
+        for cell, found, outcome in zip(cells, parts, checks, strict=True)
+    )
 
 
-def by_metric(parts: Iterable[Measurement]) -> list[list[Measurement]]:
+def prepare(
+    transport: Transport, board: Board, runtime: Runtime, manners: Manners, report: Reporter
+) -> Stand:
+    """Bring a runtime and the agent to a device."""
+    wish = Wish(version=manners.runtime_version, wheelhouse=manners.wheelhouse)
+    installation = provide(transport, board, wish, report)
+    return Stand(transport, runtime, installation, push_agent(transport, runtime))
+
+
+def place(stand: Stand, subject: Subject, settings: Settings, report: Reporter) -> Cell:
+    """Bring a model and its inputs to a device."""
+    delegate = "edgetpu" if subject.form == "edgetpu" else settings.delegate
+    job = Job(
+        push(stand.transport, subject.model, report),
+        inputs=push(stand.transport, subject.golden, report) if subject.golden else None,
+        delegate=delegate,
+        threads=settings.threads,
+        runs=settings.runs,
+        seconds=settings.seconds,
+        warmup_s=settings.warmup_s,
+        limit_s=settings.timeout_s,
+    )
+    return Cell(subject, replace(settings, delegate=delegate), job)
+
+
+def schedule(cells: Sequence[Cell]) -> list[tuple[int, Job]]:
+    """All processes in their order: by rounds, in each of which every cell has its turn.
+
+    Returns:
+        the cell's number and the job, for each process.
+    """
+    rounds: list[tuple[int, Job]] = []
+    for number in range(max(cell.settings.processes for cell in cells)):
+        turns = [(i, c.job) for i, c in enumerate(cells) if number < c.settings.processes]
+        rounds += turns[::-1] if number % 2 else turns  # so that neither always goes first
+    rounds += [(i, replace(c.job, kind="memory")) for i, c in enumerate(cells)]
+    timed = [(i, c) for i, c in enumerate(cells) if c.settings.operators]
+    return rounds + [(i, replace(c.job, kind="operators")) for i, c in timed]
+
+
+def run_processes(
+    stand: Stand, cells: Sequence[Cell], manners: Manners, report: Reporter
+) -> list[tuple[Measurement, ...]]:
+    """Run every process, and join what those of one cell measured."""
+    parts: list[list[Measurement]] = [[] for _ in cells]
+    jobs = schedule(cells)
+    temperature = partial(read_temperature, stand.transport)
+    for number, (which, job) in enumerate(jobs):
+        cool_down(temperature, manners.cool_c, manners.cool_wait_s, report)
+        report(Progress("bench", number, len(jobs), _note(cells[which], job, len(cells))))
+        parts[which] += stand.run(job)
+    report(Progress("bench", len(jobs), len(jobs)))
+    return [tuple(merge(group) for group in by_metric(found)) for found in parts]
+
+
+def _note(cell: Cell, job: Job, cells: int) -> str:
+    return f"{job.kind} of {cell.subject.title}" if cells > 1 else job.kind
+
+
+def by_metric(parts: Sequence[Measurement]) -> list[list[Measurement]]:
     """Measurements of one metric each, in the order of their first occurrence."""
     groups: dict[str, list[Measurement]] = {}
     for part in parts:
         groups.setdefault(part.metric, []).append(part)
     return list(groups.values())
+
+
+def conclude(
+    device: Device,
+    board: Board,
+    cell: Cell,
+    measurements: tuple[Measurement, ...],
+    outcome: dict[str, Any],
+) -> Benchmark:
+    """Judge one cell, and put all that is known of it together."""
+    latency = next(m for m in measurements if m.metric == "latency")
+    verdict = judge(latency, correctness.findings(outcome))
+    return Benchmark(
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        model=cell.subject.facts(),
+        device=asdict(device),
+        settings=asdict(cell.settings),
+        measurements=measurements,
+        board=dict(board.facts),
+        verdict=verdict.to_json(),
+        correctness=outcome,
+    )
