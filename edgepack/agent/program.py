@@ -60,7 +60,7 @@ def _held(options: argparse.Namespace) -> Any:
             yield
     except lock.BusyError as busy:
         words = "%s has the board, for %.0f s now" % (busy.owner, busy.held_s)
-        raise RefusedError("lock", words) from busy
+        raise RefusedError("busy", words) from busy
 
 
 def locked(options: argparse.Namespace) -> ContextManager[None]:

@@ -9,7 +9,8 @@ class RefusedError(Exception):
     """What was refused, and why.
 
     Args:
-        kind: ``runtime``, ``model``, ``inputs``, ``file``, ``lock`` or one of `edgetpu.KINDS`.
+        kind: ``runtime``, ``model``, ``inputs``, ``file``, ``lock`` (its file),
+            ``busy`` (another session measures) or one of `edgetpu.KINDS`.
         message: why, in one line.
     """
 

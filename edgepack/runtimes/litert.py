@@ -54,6 +54,11 @@ REFUSALS: Mapping[str, tuple[type[EdgepackError], str, str]] = {
     ),
     "lock": (
         DeviceError,
+        "the device cannot be held",
+        "look at the permissions and the free space there: ls -l, df",
+    ),
+    "busy": (
+        DeviceError,
         "the device is in use",
         "wait until the other measurement has ended",
     ),
