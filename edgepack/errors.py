@@ -10,6 +10,7 @@ EdgepackError              1
 │   └── MissingExtraError      a package that an extra would install
 ├── StepError              3   a step, or the conversion of a model, failed
 └── DeviceError            4   a device could not be reached or did not do its part
+    └── ConnectionLostError    the connection dropped: what ran there may have done its part
 """
 
 from __future__ import annotations
@@ -84,3 +85,7 @@ class DeviceError(EdgepackError):
     """A device could not be reached or did not do its part."""
 
     exit_code: ClassVar[int] = 4
+
+
+class ConnectionLostError(DeviceError):
+    """The connection to a device dropped while a program ran there, which may have ended or not."""
