@@ -20,7 +20,7 @@ from edgepack.agent.machine import read_text
 from edgepack.agent.refusal import RefusedError
 
 LEASE_S = 30.0
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 """How long a process that measures waits for one that is just ending, or looks at the lease."""
 
 PUBLIC = ("/run/lock", "/tmp")

@@ -24,6 +24,7 @@ AGENT_FILES = (
     "model.py",
     "operators.py",
     "outputs.py",
+    "profiler.py",
     "program.py",
     "refusal.py",
     "timing.py",
@@ -162,7 +163,7 @@ def measurements(answer: Mapping[str, Any]) -> tuple[Measurement, ...]:
     if answer["kind"] == "operators":
         return tuple(
             Measurement(
-                f"operator {i}, {row['name']}",
+                f"operator {i}: {row['name']}",
                 "ms",
                 (tuple(row["values_ms"]),),
                 (),
