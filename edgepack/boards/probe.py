@@ -48,22 +48,23 @@ code is that of its last program.
 """
 
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What could steer a terminal; lines and tabs stay."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one fact's command said.
 
     Attributes:
-        text: its output, as far as it was kept.
+        text: its output, as far as it was kept, without control characters.
         code: its exit code; None where the answer has no end.
+        cut: whether the output was longer than what is kept.
     """
 
     text: str
-    code: int | None
-
-    @property
-    def cut(self) -> bool:
-        """Whether the output was longer than what is kept."""
-        return len(self.text.encode("utf-8", errors="replace")) >= LIMIT_BYTES
+    code: int | None = 0
+    cut: bool = False
 
 
 def probe(transport: Transport) -> Board:
@@ -113,8 +114,9 @@ def split(output: bytes, mark: str) -> dict[str, Answer]:
     position = 0
     while begun := re.compile(pattern % (word, word, word), re.DOTALL).search(output, position):
         name, text, code = begun.groups()
-        answer = Answer(text.decode("utf-8", errors="replace"), int(code) if code else None)
-        found.setdefault(name.decode(), answer)
+        cut = len(text) >= LIMIT_BYTES
+        words = CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.decode("utf-8", errors="replace"))
+        found.setdefault(name.decode(), Answer(words, int(code) if code else None, cut))
         position = begun.end(2)
     return found
 

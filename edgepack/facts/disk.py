@@ -16,7 +16,8 @@ while [ ! -d "$folder" ]; do
 done
 df -P -k "$folder"
 [ -w "$folder" ] && echo 'writable: yes' || echo 'writable: no'
-sed 's/^/mounted: /' /proc/mounts
+sed -n '/noexec/s/^/noexec: /p' /proc/mounts
+exit 0
 """
 ROW = re.compile(r"\s(\d{1,18})\s+(\d{1,18})\s+(-?\d{1,18})\s+\S+\s+(/.*)$", re.MULTILINE)
 """Size, used and free in KiB, use in percent, mount point: df -P of POSIX."""
@@ -33,15 +34,11 @@ def parse(text: str) -> Mapping[str, Any]:
     if not row:
         return {}
     mount = row[4].strip()
-    options = [line.split(" ") for line in text.splitlines() if line.startswith("mounted: ")]
-    noexec = any(
-        len(words) > 4 and words[2] == mount and "noexec" in words[4].split(",")
-        for words in options
-    )
+    words = [line.split(" ") for line in text.splitlines() if line.startswith("noexec: ")]
     return {
         "free_kib": max(0, whole(row[3]) or 0),
         "size_kib": whole(row[1]),
         "mount": mount,
         "writable": "\nwritable: yes" in text,
-        "executable": not noexec,
+        "executable": all(len(w) > 2 and w[2] != mount for w in words),
     }
