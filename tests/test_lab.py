@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from lab import faults
 from lab.fault_proxy import Cut, FaultProxy
+from lab.machine import VirtualPi
 from lab.ports import HOST, answers, free_ports
 from lab.sshd import Sshd
 
@@ -171,3 +173,90 @@ def test_proxy_delays_each_way_without_slowing_the_flow(echo: int) -> None:
 def test_proxy_resets_clients_of_a_closed_port() -> None:
     with FaultProxy(free_ports(1)[0]) as proxy, pytest.raises(ConnectionResetError):
         ask(proxy.port, b"abc")
+
+
+def test_virtual_pi_is_a_bare_raspberry_pi(virtual_pi: VirtualPi) -> None:
+    tell = "cat /proc/device-tree/model; vcgencmd get_throttled; id -un; pwd; uname -m; nproc"
+    model, *lines = virtual_pi.run(["sh", "-c", tell]).replace("\0", "\n").split("\n")
+    assert model == "Raspberry Pi 4 Model B Rev 1.4"
+    assert lines == ["throttled=0x0", "pi", "/home/pi", "aarch64", "4", ""]
+    for module in ("numpy", "pip"):
+        with pytest.raises(RuntimeError, match="No module named"):
+            virtual_pi.run(["python3", "-c", f"import {module}"])
+    with pytest.raises(RuntimeError, match="Permission denied"):
+        virtual_pi.run(["touch", "/etc/passwd"])
+
+
+def test_virtual_pi_takes_a_password(virtual_pi: VirtualPi) -> None:
+    paramiko = pytest.importorskip("paramiko")
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(virtual_pi.known_hosts))
+        client.connect(
+            virtual_pi.host,
+            virtual_pi.port,
+            virtual_pi.user,
+            virtual_pi.password,
+            look_for_keys=False,
+            allow_agent=False,
+            banner_timeout=60,
+            auth_timeout=60,
+        )
+        assert client.exec_command("id -un", timeout=60)[1].read() == b"pi\n"
+
+
+def test_virtual_pi_armhf_is_32_bit_and_knows_where_numpy_is(virtual_pi_armhf: VirtualPi) -> None:
+    size = "import struct; print(struct.calcsize('P'))"
+    assert virtual_pi_armhf.run(["python3", "-c", size]) == "4\n"
+    assert virtual_pi_armhf.run(["uname", "-m"]) == "aarch64\n"
+    assert virtual_pi_armhf.run(["dpkg", "--print-architecture"]) == "armhf\n"
+    with pytest.raises(RuntimeError, match="No module named"):
+        virtual_pi_armhf.run(["python3", "-c", "import numpy"])
+    wish = ["--print-uris", "-y", "--no-install-recommends", "python3-numpy"]
+    uris = [u for u in virtual_pi_armhf.run(["apt-get", "install", *wish]).split() if "://" in u]
+    names = {uri.rpartition("/")[2].partition("_")[0] for uri in uris}
+    assert {"python3-numpy", "libblas3", "liblapack3"} <= names and "libc6" not in names
+
+
+def test_virtual_pi_shows_heat_throttling_and_clock(virtual_pi: VirtualPi) -> None:
+    ask = "vcgencmd measure_temp; vcgencmd get_throttled; cd /sys/devices/system/cpu/cpu2/cpufreq"
+    ask += "; cat scaling_governor scaling_cur_freq"
+    virtual_pi.govern("performance")
+    virtual_pi.clock(600_000)
+    with faults.hot(virtual_pi, 82), faults.throttled(virtual_pi, 0x50005):
+        seen = virtual_pi.run(["sh", "-c", ask]).split()
+        assert seen == ["temp=82.0'C", "throttled=0x50005", "performance", "600000"]
+    virtual_pi.govern("ondemand")
+    virtual_pi.clock(1_500_000)
+    seen = virtual_pi.run(["sh", "-c", ask]).split()
+    assert seen == ["temp=48.3'C", "throttled=0x0", "ondemand", "1500000"]
+
+
+def test_virtual_pi_loses_python_libraries_and_space(virtual_pi: VirtualPi) -> None:
+    with faults.hidden(virtual_pi, faults.PYTHON, faults.LIBSTDCXX):
+        with pytest.raises(RuntimeError, match="exited with 127"):
+            virtual_pi.run(["python3", "-V"])
+        assert "libstdc++.so.6\n" not in virtual_pi.run(["ls", "/usr/lib/aarch64-linux-gnu"])
+    version = ["python3", "-I", "-c", "import sys; print(sys.version_info[:2], sys.version)"]
+    with faults.old_python(virtual_pi):
+        assert virtual_pi.run(version).startswith("(3, 5) 3.5.3 ")
+    assert virtual_pi.run(version).startswith("(3, 11) 3.11.")
+    fill = ["dd", "if=/dev/zero", "of=/home/pi/zeros", "bs=64k", "count=4"]
+    with (
+        faults.full_disk(virtual_pi, free_kib=64),
+        pytest.raises(RuntimeError, match="No space left"),
+    ):
+        virtual_pi.run(fill)
+    virtual_pi.run(fill)
+
+
+def test_virtual_pi_vanishes_and_comes_back(virtual_pi: VirtualPi) -> None:
+    virtual_pi.run(["sh", "-c", "echo kept >/home/pi/note; sync"])
+    with faults.frozen(virtual_pi):
+        assert not answers(virtual_pi.port, timeout_s=0.5)
+    with faults.unplugged(virtual_pi):
+        assert not answers(virtual_pi.port, timeout_s=0.5)
+    with faults.power_cut(virtual_pi):
+        assert not virtual_pi.pid
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((virtual_pi.host, virtual_pi.port), 5)
+    assert virtual_pi.run(["cat", "/home/pi/note"]) == "kept\n"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import image
 from lab import sshd as server
+from lab.machine import VirtualPi
 from lab.sshd import Sshd
 
 
@@ -26,3 +28,25 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def device_folder(tmp_path: Path) -> str:
     """A folder for edgepack's files on the device that is this test's own."""
     return str(tmp_path / "device")
+
+
+@pytest.fixture(scope="session")
+def virtual_pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPi]:
+    """A virtual Raspberry Pi 4 with a 64-bit system; `lab.faults` disturbs it."""
+    yield from started("arm64", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def virtual_pi_armhf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPi]:
+    """A virtual Raspberry Pi 4 with a 32-bit system under a 64-bit kernel."""
+    yield from started("armhf", tmp_path_factory)
+
+
+def started(arch: str, folders: pytest.TempPathFactory) -> Iterator[VirtualPi]:
+    """A fresh board for the length of a session."""
+    if reason := image.missing(arch):
+        pytest.skip(reason)
+    pi = VirtualPi(image.build(arch), folders.mktemp(f"pi-{arch}"))
+    pi.start()
+    yield pi
+    pi.stop()
