@@ -312,7 +312,7 @@ def test_no_file_names_a_registry_host_or_a_path_of_one_machine() -> None:
 
 
 def project_files() -> Iterator[Path]:
-    folders = ["edgepack", "targets", "recipes", "tests", "benchmarks", ".ci"]
+    folders = ["edgepack", "targets", "recipes", "tests", "benchmarks", "tools", ".ci"]
     for folder in folders:
         yield from (p for p in (CHECKOUT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc")
     yield from (p for p in CHECKOUT.iterdir() if p.is_file())
