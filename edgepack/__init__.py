@@ -49,7 +49,8 @@ def bench(path: str | Path, device: str = "local", **settings: Any) -> Benchmark
     from edgepack.measuring.session import measure
     from edgepack.measuring.settings import Manners, Settings
     from edgepack.measuring.subject import read_subject
+    from edgepack.transport import connect
 
-    subject = read_subject(Path(path))
-    (found,) = measure(find_device(device), [subject], [Settings(**settings)], Manners())
+    subject, sweep, place = read_subject(Path(path)), [Settings(**settings)], find_device(device)
+    (found,) = measure(connect(place), place, [subject], sweep, Manners())
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgepack.commands._console import progress
+from edgepack.errors import EdgepackError
+from edgepack.measuring.fleet import Outcome
 
 if TYPE_CHECKING:
     from edgepack.device import Device
     from edgepack.measuring.benchmark import Benchmark
-    from edgepack.measuring.settings import Settings
+    from edgepack.measuring.settings import Manners, Settings
+    from edgepack.measuring.subject import Subject
 
 MANNERS = (
     *("accept_new_host_key", "wheelhouse", "runtime_version", "wait_s", "cool_c", "cool_wait_s"),
@@ -22,7 +26,7 @@ MANNERS = (
 )
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers above zero with commas between them."""
 
     name = "N[,N...]"
@@ -31,7 +35,9 @@ class Numbers(click.ParamType):
         """The numbers, each once, in their order."""
         words = value if isinstance(value, tuple) else str(value).split(",")
         if not all(str(word).strip().isdecimal() and int(word) > 0 for word in words):
-            self.fail(f"{value!r} is no list of whole numbers above zero, such as 1,2,4", param)
+            self.fail(
+                f"{value!r} is no list of whole numbers above zero, such as 1,2,4", param, ctx
+            )
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
@@ -173,37 +179,64 @@ def command(
     Several models are measured in turns, so that they can be compared. Each result comes with a
     verdict on whether it can be believed; an invalid one exits with 1, a failed device with 4.
     """
-    from edgepack.measuring.benchmark import to_json
-    from edgepack.measuring.fleet import bench_all, failure
-    from edgepack.measuring.history import keep
-    from edgepack.measuring.session import measure
     from edgepack.measuring.settings import Manners
     from edgepack.measuring.subject import read_subject
-    from edgepack.reports import benchmark as report
 
     check_out(out)
     devices = devices_of(names)
     subjects = [read_subject(model) for model in models]
     manners = Manners(**{name: given.pop(name) for name in MANNERS})
-    work = partial(measure, subjects=subjects, sweep=sweep(given), manners=manners)
-    with progress(quiet=quiet) as reporter:
-        outcomes = bench_all(devices, work, reporter)
-    found = [benchmark for outcome in outcomes for benchmark in outcome.benchmarks]
+    outcomes = measure_all(devices, subjects, sweep(given), manners, quiet)
+    found = [benchmark for outcome in outcomes for benchmark in outcome.result or ()]
     if found:
-        document = json.dumps(to_json(found))
-        click.echo(document if as_json else report.render(found))
-        if out:
-            write(out, document)
-        if not no_history:
-            keep(found)
-    error = failure(outcomes)
-    if error and len(devices) > 1:
-        for outcome in outcomes:
-            if outcome.error:
-                click.echo(f"{outcome.device.name}: {outcome.error}", err=True)
-    if error:
-        raise error
+        tell(found, out, as_json=as_json, history=not no_history)
+    refuse_failed(outcomes)
     refuse_invalid(found)
+
+
+def measure_all(
+    devices: Sequence[Device],
+    subjects: Sequence[Subject],
+    sweep: Sequence[Settings],
+    manners: Manners,
+    quiet: bool,
+) -> list[Outcome[tuple[Benchmark, ...]]]:
+    """Connect to all devices, while passwords may be asked for, then measure on them."""
+    from edgepack.measuring.fleet import own_line, side_by_side
+    from edgepack.measuring.session import measure
+    from edgepack.transport import connect
+
+    accept = manners.accept_new_host_key
+    reached = side_by_side(devices, partial(connect, accept_new_host_key=accept))
+    transports = {o.device: o.result for o in reached if o.result}
+    with progress(quiet=quiet) as report:
+        measured = side_by_side(
+            list(transports),
+            lambda device: measure(
+                transports[device],
+                device,
+                subjects,
+                sweep,
+                manners,
+                own_line(report, device, devices),
+            ),
+        )
+    done = {outcome.device: outcome for outcome in measured}
+    return [done.get(o.device) or Outcome(o.device, error=o.error) for o in reached]
+
+
+def tell(found: list[Benchmark], out: Path | None, *, as_json: bool, history: bool) -> None:
+    """Print what was found, and keep it where it is wanted."""
+    from edgepack.measuring.benchmark import to_json
+    from edgepack.measuring.history import keep
+    from edgepack.reports import benchmark as report
+
+    document = json.dumps(to_json(found))
+    click.echo(document if as_json else report.render(found))
+    if out:
+        write(out, document)
+    if history:
+        keep(found)
 
 
 def devices_of(names: tuple[str, ...]) -> list[Device]:
@@ -228,6 +261,18 @@ def sweep(given: dict[str, Any]) -> list[Settings]:
 
     threads, delegates = given.pop("threads"), dict.fromkeys(given.pop("delegates"))
     return [Settings(threads=t, delegate=d, **given) for d in delegates for t in threads]
+
+
+def refuse_failed(outcomes: list[Outcome[tuple[Benchmark, ...]]]) -> None:
+    """Say what is wrong with each device that failed, and raise what ends the command."""
+    from edgepack.measuring.fleet import failure
+
+    for outcome in outcomes if len(outcomes) > 1 else ():
+        if isinstance(outcome.error, EdgepackError):
+            click.echo(f"{outcome.device.name}: {outcome.error.message}", err=True)
+            click.echo(f"  hint: {outcome.error.hint}", err=True)
+    if error := failure(outcomes):
+        raise error
 
 
 def refuse_invalid(benchmarks: list[Benchmark]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgepack.errors import DeviceError, InputError
 from edgepack.evaluate import fidelity
-from edgepack.measuring.validity import Finding
+from edgepack.measuring.verdict import Finding
 from edgepack.tflite.flatbuffer import Graph, is_quantized, read_graph
 
 Arrays = Mapping[str, NDArray[Any]]

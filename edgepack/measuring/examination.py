@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.boards.files import discard, fetch, push
 from edgepack.data.dataset import Dataset, Split, match, open_source
-from edgepack.errors import InputError
+from edgepack.errors import DeviceError, InputError
 from edgepack.evaluate import derive_metric, read_metric
 from edgepack.measuring.correctness import compare, read_golden, tolerances
 from edgepack.measuring.stand import Stand
@@ -50,6 +51,11 @@ class Examination:
         self.samples = dataset.feed(self._split, self.inputs)
         host = Interpreter(subject.model.read_bytes(), self.inputs, self.outputs)
         self.expected = host.run(self.samples)
+
+    @property
+    def words(self) -> str:
+        """What there is to run."""
+        return f"{len(self._split):,} test samples on the device"
 
     def score(self, found: Arrays) -> dict[str, Any]:
         """The metric of the device's outputs and of the host's, on the same samples."""
@@ -97,11 +103,11 @@ def examine(
     if subject.golden:
         report(Progress("check outputs", 0, 0, subject.title))
         _, expected = read_golden(subject.golden)
-        outcome["golden"] = compare(expected, outputs_of(stand, job), allowed)
+        outcome["golden"] = compare(expected, outputs_of(stand, job, expected), allowed)
     if examination:
-        report(Progress("evaluate", 0, 0, f"{len(examination.samples)} samples on the device"))
+        report(Progress("evaluate", 0, 0, examination.words))
         inputs = push_samples(stand, examination.samples, report)
-        found = outputs_of(stand, replace(job, inputs=inputs))
+        found = outputs_of(stand, replace(job, inputs=inputs), examination.expected)
         outcome["evaluation"] = examination.score(found)
         outcome["evaluation"]["outputs"] = compare(examination.expected, found, allowed)["state"]
         discard(stand.transport, inputs)
@@ -112,17 +118,42 @@ def push_samples(stand: Stand, samples: Arrays, report: Reporter) -> str:
     """Bring samples to a device, and return their path there."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.npz"
-        np.savez(file, **{f"input.{name}": x for name, x in samples.items()})  # type: ignore[arg-type]
+        np.savez(file, **{f"input.{name}": x for name, x in samples.items()})
         return push(stand.transport, file, report)
 
 
-def outputs_of(stand: Stand, job: Job) -> dict[str, NDArray[Any]]:
-    """What the model on a device makes of every sample of a job's inputs: [n, ...] by name."""
-    remote = f"{stand.transport.folder}/outputs-{job.token or 'local'}.npz"
+def outputs_of(stand: Stand, job: Job, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """What the model on a device makes of every sample of a job's inputs.
+
+    Args:
+        stand: the device.
+        job: the model's, with the samples as inputs.
+        names: what its outputs are called; a single one goes by this name whatever the file says.
+
+    Returns:
+        arrays [n, ...] by name.
+
+    Raises:
+        DeviceError: if the device's answer cannot be read.
+    """
+    remote = f"{stand.transport.folder}/outputs-{job.token}.npz"
     stand.run(replace(job, kind="outputs", outputs=remote))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "outputs.npz"
         fetch(stand.transport, remote, file)
         discard(stand.transport, remote)
+        found = _read(file)
+    wanted = list(names)
+    if len(found) == len(wanted) == 1:
+        return {wanted[0]: next(iter(found.values()))}
+    return found
+
+
+def _read(file: Path) -> dict[str, NDArray[Any]]:
+    try:
         with np.load(file, allow_pickle=False) as arrays:
-            return {n.removeprefix("output."): arrays[n] for n in arrays.files}
+            return {name.removeprefix("output."): arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DeviceError(
+            f"the outputs of the device cannot be read: {error}", "measure again"
+        ) from error

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Generic, TypeVar
 
 from edgepack.device import Device
 from edgepack.errors import DeviceError, EdgepackError
-from edgepack.measuring.benchmark import Benchmark
 from edgepack.progress import Progress, Reporter
 
-
-
-class Work(Protocol):
-    """What to do on one device."""
-
-    def __call__(self, device: Device, *, report: Reporter) -> tuple[Benchmark, ...]:
-        """Do it, and say how far it is."""
-        ...
+T = TypeVar("T")
 
 
 @dataclass
-class Outcome:
+class Outcome(Generic[T]):
     """What came of one device.
 
     Attributes:
         device: the device.
-        benchmarks: what was measured there; empty where it failed.
+        result: of the work; None where it failed.
         error: why it failed.
     """
 
     device: Device
-    benchmarks: tuple[Benchmark, ...] = ()
+    result: T | None = None
     error: BaseException | None = None
 
 
-def bench_all(devices: Sequence[Device], work: Work, report: Reporter) -> list[Outcome]:
+def side_by_side(devices: Sequence[Device], work: Callable[[Device], T]) -> list[Outcome[T]]:
     """Do the same work on every device at the same time.
 
     The threads end with the program, so that an interrupted one waits for no device.
@@ -45,7 +37,6 @@ def bench_all(devices: Sequence[Device], work: Work, report: Reporter) -> list[O
     Args:
         devices: where to work.
         work: what to do on one of them.
-        report: where progress goes; with several devices each has its own line.
 
     Returns:
         an outcome for each device, in their order.
@@ -53,13 +44,11 @@ def bench_all(devices: Sequence[Device], work: Work, report: Reporter) -> list[O
     Raises:
         Exception: whatever is no `EdgepackError`, after all have ended.
     """
-    outcomes = [Outcome(device) for device in devices]
+    outcomes: list[Outcome[T]] = [Outcome(device) for device in devices]
     threads = [
-        threading.Thread(target=_do, args=(outcome, work, _own_line(report, devices, outcome)))
-        for outcome in outcomes
+        threading.Thread(target=_do, args=(outcome, work), daemon=True) for outcome in outcomes
     ]
     for thread in threads:
-        thread.daemon = True
         thread.start()
     for thread in threads:
         thread.join()
@@ -69,34 +58,32 @@ def bench_all(devices: Sequence[Device], work: Work, report: Reporter) -> list[O
     return outcomes
 
 
-def _do(outcome: Outcome, work: Work, report: Reporter) -> None:
+def _do(outcome: Outcome[T], work: Callable[[Device], T]) -> None:
     try:
-        outcome.benchmarks = work(outcome.device, report=report)
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
+        outcome.result = work(outcome.device)
+    except BaseException as error:  # it is raised again where the threads were started
         outcome.error = error
 
 
-def _own_line(report: Reporter, devices: Sequence[Device], outcome: Outcome) -> Reporter:
+def own_line(report: Reporter, device: Device, devices: Sequence[Device]) -> Reporter:
+    """A reporter whose task is the device, where there are several."""
     if len(devices) == 1:
         return report
 
     def prefixed(now: Progress) -> None:
-        report(replace(now, task=outcome.device.name, note=f"{now.task}  {now.note}".rstrip()))
+        report(replace(now, task=device.name, note=f"{now.task}  {now.note}".rstrip()))
 
     return prefixed
 
 
-def failure(outcomes: Sequence[Outcome]) -> EdgepackError | None:
+def failure(outcomes: Sequence[Outcome[T]]) -> EdgepackError | None:
     """What to end with where devices failed; None where none did."""
-    failed = [o for o in outcomes if isinstance(o.error, EdgepackError)]
+    failed = {o.device.name: o.error for o in outcomes if isinstance(o.error, EdgepackError)}
     if not failed:
         return None
     if len(outcomes) == 1:
-        only = failed[0].error
-        assert isinstance(only, EdgepackError)
-        return only
-    names = ", ".join(outcome.device.name for outcome in failed)
+        return next(iter(failed.values()))
     return DeviceError(
-        f"{len(failed)} of {len(outcomes)} devices failed: {names}",
+        f"{len(failed)} of {len(outcomes)} devices failed: {', '.join(failed)}",
         "each says above what is wrong; the results of the others are whole",
     )

@@ -15,13 +15,12 @@ from edgepack import plugins
 from edgepack.boards.board import Board
 from edgepack.boards.files import push
 from edgepack.boards.installation import Wish, provide
-from edgepack.boards.lock import hold
-from edgepack.boards.probe import probe, read_temperature
+from edgepack.boards.lock import Lease, hold
+from edgepack.boards.probe import probe
 from edgepack.device import Device
-from edgepack.errors import DeviceError, EdgepackError
-from edgepack.measuring import correctness
 from edgepack.measuring.benchmark import Benchmark
-from edgepack.measuring.examination import Examination, run_examination, run_golden
+from edgepack.measuring.correctness import judge_outputs
+from edgepack.measuring.examination import Examination, examine
 from edgepack.measuring.measurement import Measurement, merge
 from edgepack.measuring.settings import Manners, Settings
 from edgepack.measuring.stand import Stand, cool_down, push_agent
@@ -48,13 +47,14 @@ class Cell:
 
 
 def measure(
+    transport: Transport,
     device: Device,
     subjects: Sequence[Subject],
     sweep: Sequence[Settings],
     manners: Manners,
     report: Reporter = silent,
 ) -> tuple[Benchmark, ...]:
-    """Measure every model with every settings on one device.
+    """Measure every model with every settings on one device, and let go of it.
 
     The processes of all of them take turns, so that what changes on the device meets them alike.
 
@@ -63,27 +63,34 @@ def measure(
         DeviceError: if the device cannot be reached or does not do its part.
     """
     runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
-    connect = plugins.class_of(plugins.load("transports", device.transport, DeviceError))
-    report(Progress("connect", 0, 0, device.address))
-    with closing(connect(device, manners.accept_new_host_key)) as transport:
+    with closing(transport):
         board = probe(transport)
         stand = prepare(transport, board, runtime, manners, report)
         cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
-        examinations = {
-            s.path: Examination(s, manners.evaluate, manners.data)
-            for s in subjects
-            if manners.evaluate
-        }
-        owner = f"{getpass.getuser()}@{socket.gethostname()}"
+        exams = {s.path: make_examination(s, manners) for s in subjects}
         command = (*stand.installation.python, stand.agent)
-        with hold(transport, command, owner, manners.wait_s, report) as held:
-            cells = [replace(c, job=replace(c.job, lock=held.file, owner=held.token)) for c in cells]
-            parts = run_processes(stand, cells, manners, report)
-            checks = [check(stand, cell, examinations, report) for cell in cells]
+        with hold(transport, command, who(), manners.wait_s, report) as lease:
+            cells = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
+            parts = run_processes(stand, cells, lease, manners, report)
+            outcomes = [
+                examine(stand, c.subject, c.job, exams[c.subject.path], report) for c in cells
+            ]
     return tuple(
         conclude(device, board, cell, found, outcome)
-        for cell, found, outcome in zip(cells, parts, checks, strict=True)
+        for cell, found, outcome in zip(cells, parts, outcomes, strict=True)
     )
+
+
+def who() -> str:
+    """Who measures, for others to read: ``user@host``."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def make_examination(subject: Subject, manners: Manners) -> Examination | None:
+    """Test samples for a model, where they are asked for."""
+    if not manners.evaluate:
+        return None
+    return Examination(subject, manners.evaluate, manners.data)
 
 
 def prepare(
@@ -127,18 +134,29 @@ def schedule(cells: Sequence[Cell]) -> list[tuple[int, Job]]:
 
 
 def run_processes(
-    stand: Stand, cells: Sequence[Cell], manners: Manners, report: Reporter
+    stand: Stand, cells: Sequence[Cell], lease: Lease, manners: Manners, report: Reporter
 ) -> list[tuple[Measurement, ...]]:
     """Run every process, and join what those of one cell measured."""
     parts: list[list[Measurement]] = [[] for _ in cells]
     jobs = schedule(cells)
-    temperature = partial(read_temperature, stand.transport)
+    cool = partial(cool_down, lease.temperature_c, manners.cool_c, manners.cool_wait_s, report)
+    cool()
     for number, (which, job) in enumerate(jobs):
-        cool_down(temperature, manners.cool_c, manners.cool_wait_s, report)
         report(Progress("bench", number, len(jobs), _note(cells[which], job, len(cells))))
-        parts[which] += stand.run(job)
+        found, remarks = stand.run(job)
+        if reason := remarks.get("reason"):
+            report(Progress("bench", number, len(jobs), f"{job.kind}: {reason}"))
+        parts[which] += found
+        if number + 1 < len(jobs) and hottest_c(found) >= manners.cool_c:
+            cool()
     report(Progress("bench", len(jobs), len(jobs)))
     return [tuple(merge(group) for group in by_metric(found)) for found in parts]
+
+
+def hottest_c(found: Sequence[Measurement]) -> float:
+    """The temperature that a process left behind, in degrees Celsius; 0 where it is unknown."""
+    after = [c["after"] for m in found for c in m.conditions if "after" in c]
+    return max((t for state in after for t in state.get("temperatures_c") or ()), default=0.0)
 
 
 def _note(cell: Cell, job: Job, cells: int) -> str:
@@ -162,7 +180,7 @@ def conclude(
 ) -> Benchmark:
     """Judge one cell, and put all that is known of it together."""
     latency = next(m for m in measurements if m.metric == "latency")
-    verdict = judge(latency, correctness.findings(outcome))
+    verdict = judge(latency).also(judge_outputs(outcome.get("golden", {})))
     return Benchmark(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         model=cell.subject.facts(),

@@ -10,6 +10,10 @@ from edgepack.measuring.measurement import Measurement
 
 HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p95", "p99", "min", "max")
 SUMMARY = ("device", "model", "threads", "delegate", "median ms", "95 % interval", "peak KiB")
+OPERATOR = "operator "
+SLOWEST = 15
+"""How many operators the table shows; JSON has all."""
+
 FEW = 10
 """Of fewer values than these only median, smallest and largest mean anything."""
 
@@ -22,7 +26,7 @@ def render(benchmarks: Sequence[Benchmark]) -> str:
 
 def render_one(benchmark: Benchmark) -> str:
     """Facts, statistics, outputs and verdict of one benchmark."""
-    whole = [m for m in benchmark.measurements if "/" not in m.metric]
+    whole = [m for m in benchmark.measurements if not m.metric.startswith(OPERATOR)]
     parts = [
         table.render(facts(benchmark)),
         table.render([row(m) for m in whole], (*HEADERS, "n"), "ll" + "r" * 9),
@@ -67,6 +71,21 @@ def interval(measurement: Measurement) -> str:
     """The 95 % interval of the median."""
     low, high = measurement.summary().interval
     return f"{number(low)} .. {number(high)}"
+
+
+def operators(benchmark: Benchmark) -> list[str]:
+    """The slowest operators and their share of all; nothing where none were timed."""
+    timed = {
+        m.metric.removeprefix(OPERATOR): m.summary().median
+        for m in benchmark.measurements
+        if m.metric.startswith(OPERATOR)
+    }
+    total = sum(timed.values()) or 1.0
+    slowest = sorted(timed.items(), key=lambda item: -item[1])[:SLOWEST]
+    rows = [[name, number(ms), f"{ms / total:.1%}"] for name, ms in slowest]
+    left = [f"and {len(timed) - SLOWEST} faster ones"] if len(timed) > SLOWEST else []
+    headers = ("operator", "median ms", "share")
+    return ["\n".join([table.render(rows, headers, "lrr"), *left])] if rows else []
 
 
 def correctness(benchmark: Benchmark) -> list[str]:
