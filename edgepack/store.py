@@ -213,7 +213,7 @@ class Store:
 
     def clean(self) -> None:
         """Remove everything."""
-        for part in ("results", "checkpoints", "scratch", "locks"):
+        for part in ("results", "checkpoints", "scratch", "locks", "wheels", "debian"):
             shutil.rmtree(self.root / part, ignore_errors=True)
 
     @contextlib.contextmanager
