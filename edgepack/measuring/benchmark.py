@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgepack.errors import InputError
 from edgepack.measuring.measurement import Measurement
+from edgepack.measuring.reading import Node, read_json
+from edgepack.measuring.validity import STATES
 
 SCHEMA_VERSION = 2
-"""Of the JSON of benchmarks; docs/bench.md names its fields."""
+"""Of the JSON of benchmarks; it grows whenever a reader would have to change."""
+
+SCHEMA = Path(__file__).with_name(f"schema-{SCHEMA_VERSION}.json")
+"""The JSON Schema of what `to_json` makes."""
 
 FACTS = ("created", "model", "device", "settings", "board", "verdict", "correctness")
 """The fields of a `Benchmark` that are plain data."""
+
+CREATED = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z"
+UNITS = ("ms", "KiB")
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,18 @@ class Benchmark:
 
 
 def to_json(benchmarks: Iterable[Benchmark]) -> dict[str, Any]:
-    """Plain data under the published schema: raw values, and statistics for the reader's ease."""
+    """Plain data under the published schema: raw values, and statistics for the reader's ease.
+
+    A number that JSON does not know, such as the difference from an output that is NaN, is null.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "benchmarks": [
             {
                 **{name: _plain(getattr(benchmark, name)) for name in FACTS},
                 "measurements": [
-                    {**asdict(m), "summary": asdict(m.summary())} for m in benchmark.measurements
+                    _plain({**asdict(m), "summary": asdict(m.summary())})
+                    for m in benchmark.measurements
                 ],
             }
             for benchmark in benchmarks
@@ -62,39 +76,87 @@ def to_json(benchmarks: Iterable[Benchmark]) -> dict[str, Any]:
     }
 
 
-def _plain(value: str | Mapping[str, Any]) -> Any:
-    return value if isinstance(value, str) else dict(value)
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def from_json(data: Mapping[str, Any]) -> tuple[Benchmark, ...]:
+def read_benchmarks(path: Path) -> tuple[Benchmark, ...]:
+    """The benchmarks of a file.
+
+    Raises:
+        InputError: if it cannot be read or holds something else.
+    """
+    try:
+        return from_json(read_json(path))
+    except InputError as error:
+        if str(path) in error.message:
+            raise
+        raise InputError(f"{path} holds {error.message}", error.hint) from error
+
+
+def from_json(data: Any) -> tuple[Benchmark, ...]:
     """Read what `to_json` made; statistics are derived again.
 
     Raises:
-        InputError: if the schema version is another one, or a field is missing.
+        InputError: if the schema version is another one, a field is missing, or a value cannot be.
     """
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
+    document = Node(data)
+    version = document.field("schema_version").value
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise InputError(
-            f"the measurement has schema version {version!r}, not {SCHEMA_VERSION}",
+            f"a measurement of schema version {version!r}, not {SCHEMA_VERSION}",
             "measure again with this version of edgepack",
         )
-    try:
-        return tuple(_benchmark(entry) for entry in data["benchmarks"])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the measurement is not whole: {error}") from error
+    return tuple(_benchmark(entry) for entry in document.field("benchmarks").elements())
 
 
-def _benchmark(entry: Mapping[str, Any]) -> Benchmark:
-    measurements = tuple(_measurement(m) for m in entry["measurements"])
-    return Benchmark(measurements=measurements, **{name: entry[name] for name in FACTS})
+def _benchmark(entry: Node) -> Benchmark:
+    _check_facts(entry)
+    measurements = tuple(_measurement(m) for m in entry.field("measurements").elements())
+    names = [measurement.metric for measurement in measurements]
+    if len(set(names)) < len(names):
+        entry.field("measurements").refuse("measurements of different metrics")
+    created = entry.field("created").text(CREATED, "a time such as 2026-11-22T15:04:05Z")
+    facts = {name: entry.field(name).plain() for name in FACTS if name != "created"}
+    return Benchmark(created=created, measurements=measurements, **facts)
 
 
-def _measurement(entry: Mapping[str, Any]) -> Measurement:
+def _check_facts(entry: Node) -> None:
+    """Look at those fields of a benchmark that a reader counts on."""
+    model, device, settings = (entry.field(name) for name in ("model", "device", "settings"))
+    model.field("name").text()
+    model.field("sha256").text("[0-9a-f]{64}", "64 hexadecimal digits")
+    model.field("size_bytes").whole(0)
+    for name in ("name", "target", "transport", "address"):
+        device.field(name).text()
+    settings.field("threads").whole(1)
+    settings.field("delegate").text()
+    verdict = entry.field("verdict")
+    verdict.field("state").word(STATES)
+    for code in verdict.field("codes").elements(empty=True):
+        code.text()
+    for finding in verdict.field("findings").elements(empty=True):
+        finding.field("state").word(STATES)
+        for name in ("code", "message", "hint"):
+            finding.field(name).text()
+
+
+def _measurement(entry: Node) -> Measurement:
+    values = tuple(process.numbers() for process in entry.field("values").elements())
+    warmups = entry.field("warmups").elements(empty=True)
+    conditions = entry.field("conditions").elements(empty=True)
+    for node, found in (("warmups", warmups), ("conditions", conditions)):
+        if len(found) not in (0, len(values)):
+            entry.field(node).refuse(f"one entry for each of {len(values)} processes")
     return Measurement(
-        entry["metric"],
-        entry["unit"],
-        tuple(tuple(values) for values in entry["values"]),
-        tuple(tuple(values) for values in entry["warmups"]),
-        entry["environment"],
-        tuple(entry["conditions"]),
+        entry.field("metric").text("(?s).+"),
+        entry.field("unit").word(UNITS),
+        values,
+        tuple(process.numbers(empty=True) for process in warmups),
+        entry.field("environment").plain(),
+        tuple(condition.plain() for condition in conditions),
     )
