@@ -1,8 +1,9 @@
-"""What the agent's timing adds to one run: its values against a bare loop around ``invoke``.
+"""What the agent adds to one run: by timing it, and by looking at the machine between values.
 
 One interpreter runs short blocks in turns, bare and timed by the agent, so that a change of the
 machine's speed or another program meets both alike; the ratio is taken within each pair of
-neighbours, and its median is the result.
+neighbours, and its median is the result. The same for values right after a look at the machine and
+values some runs later.
 
 ``EDGEPACK_MODELS=FOLDER python benchmarks/agent_overhead.py [--pairs N] [A.tflite ...]``
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from report import sample_model, save
+from report import Limit, sample_model, save
 
 from edgepack.agent.inputs import set_inputs
 from edgepack.agent.machine import Watch
@@ -27,6 +28,12 @@ from edgepack.measuring.statistics import median_interval
 MODELS = ("resnet8_int8.tflite", "dscnn_int8.tflite", "ae_int8.tflite", "hello_world_int8.tflite")
 BLOCK_S = 0.004
 """Short enough that most blocks end before a scheduler takes the core away."""
+
+LATER = 6
+"""Values after a look until nothing is left of it in the caches."""
+
+ONE_MS = (0.5, 2.0)
+"""What counts as a model of 1 ms."""
 
 
 def bare_block(invoke: Callable[[], Any], runs: int) -> float:
@@ -41,6 +48,18 @@ def timed_block(invoke: Callable[[], Any], runs: int, per_value: int) -> float:
     """The same runs as the agent times them: the mean of its values, in ns for one run."""
     values = [timed(invoke, per_value) for _ in range(runs // per_value)]
     return sum(values) / runs
+
+
+def after_looks(invoke: Callable[[], Any], per_value: int, pairs: int) -> list[float]:
+    """The first value that the agent keeps after a look, by one some values later."""
+    watch, ratios = Watch(), []
+    for _ in range(pairs):
+        watch.look()
+        timed(invoke, per_value)
+        first = timed(invoke, per_value)
+        later = [timed(invoke, per_value) for _ in range(LATER)][-1]
+        ratios.append(first / later)
+    return ratios
 
 
 def compare(path: Path, pairs: int) -> dict[str, Any]:
@@ -60,11 +79,14 @@ def compare(path: Path, pairs: int) -> dict[str, Any]:
             agent.append(timed_block(invoke, runs, per_value))
             bare.append(bare_block(invoke, runs))
     ratios = [a / b for a, b in zip(agent, bare, strict=True)]
+    looks = after_looks(invoke, per_value, pairs)
     return {
         "model": path.name,
         "runtime": f"{runtime.name} {runtime.version}",
         "ratio": statistics.median(ratios),
         "ratio_interval": median_interval([ratios]),
+        "look_ratio": statistics.median(looks),
+        "look_ratio_interval": median_interval([looks]),
         "bare_ms": statistics.median(bare) / 1e6,
         "agent_ms": statistics.median(agent) / 1e6,
         "empty_timing_ms": overhead_ns(per_value) / 1e6,
@@ -82,10 +104,28 @@ def main() -> None:
     options = parser.parse_args()
     models = options.models or [sample_model(name) for name in MODELS]
     results = [compare(path, options.pairs) for path in models]
-    save("agent_overhead", {"results": results}, HEADERS, [row(r) for r in results])
+    save(
+        "agent_overhead", {"results": results}, HEADERS, [row(r) for r in results], limits(results)
+    )
 
 
-HEADERS = ("model", "bare loop ms", "agent ms", "ratio", "95 % interval", "others' cores")
+HEADERS = (
+    "model",
+    "bare loop ms",
+    "agent ms",
+    "ratio",
+    "95 % interval",
+    "after a look",
+    "others' cores",
+)
+
+
+def limits(results: list[dict[str, Any]]) -> list[Limit]:
+    """For models of about 1 ms."""
+    found = [r for r in results if ONE_MS[0] <= r["bare_ms"] <= ONE_MS[1]]
+    timing = [Limit(f"agent by bare loop, {r['model']}", r["ratio"], 1.01) for r in found]
+    looks = [Limit(f"after a look by later, {r['model']}", r["look_ratio"], 1.01) for r in found]
+    return timing + looks
 
 
 def row(result: dict[str, Any]) -> tuple[str, ...]:
@@ -96,6 +136,7 @@ def row(result: dict[str, Any]) -> tuple[str, ...]:
         f"{result['agent_ms']:.5f}",
         f"{result['ratio']:.4f}",
         f"{low:.4f} .. {high:.4f}",
+        f"{result['look_ratio']:.4f}",
         f"{result['other_cores']:.2f}",
     )
 

@@ -212,3 +212,74 @@ def test_the_load_of_others_is_seen() -> None:
         busy.kill()
         busy.wait()
     assert seen is not None and seen > 0.2
+
+
+# The machine
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files by which a Raspberry Pi 4 tells how it is doing."""
+    files = {
+        "platform/soc/soc:firmware/get_throttled": "50005",
+        "thermal/thermal_zone0/type": "cpu-thermal",
+        "thermal/thermal_zone0/temp": "64270",
+        "thermal/thermal_zone1/type": "iwlwifi_1",
+        "thermal/thermal_zone1/temp": "91000",
+    }
+    for core in range(4):
+        files[f"cpu/cpu{core}/cpufreq/scaling_governor"] = "ondemand"
+        files[f"cpu/cpu{core}/cpufreq/scaling_cur_freq"] = "1500000"
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    for constant, folder in (("CPU", "cpu"), ("THERMAL", "thermal"), ("THROTTLED", "platform")):
+        monkeypatch.setattr(machine, constant, str(tmp_path / folder))
+    return tmp_path
+
+
+def test_a_board_tells_how_it_is_doing(board: Path) -> None:
+    state = machine.state()
+    assert state["governors"] == ["ondemand"]
+    assert state["frequencies_khz"] == [1_500_000] * 4
+    assert state["temperatures_c"] == [64.27]
+    assert state["throttled"] == 0x50005
+
+
+def test_any_temperature_is_better_than_none(board: Path) -> None:
+    (board / "thermal/thermal_zone0/type").write_text("acpitz\n")
+    assert machine.temperatures_c() == [64.27, 91.0]
+
+
+def test_throttle_bits_come_from_the_firmware_where_the_kernel_has_none(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (board / "platform/soc/soc:firmware/get_throttled").write_text("")
+    assert machine.state()["throttled"] is None
+    program = board / "vcgencmd"
+    program.write_text('#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled=0xe0008\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{board}:/bin:/usr/bin")
+    assert machine.state()["throttled"] == 0xE0008
+    program.write_text("#!/bin/sh\necho VCHI initialization failed\nexit 1\n")
+    assert machine.state()["throttled"] is None
+
+
+def test_looks_start_no_program(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (board / "platform/soc/soc:firmware/get_throttled").write_text("")
+    monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: pytest.fail("a program ran"))
+    watch = machine.Watch()
+    watch.look()
+    (look,) = watch.looks
+    assert look["temperatures_c"] == [64.27] and look["throttled"] is None
+
+
+def test_values_are_kept_around_looks() -> None:
+    looks: list[float] = []
+    begin = time.monotonic()
+    values = timing.timed_runs(
+        lambda: time.sleep(0.01), 1, 1, 1.3, look=lambda: looks.append(time.monotonic() - begin)
+    )
+    assert [round(at, 1) for at in looks] == [0.5, 1.0]
+    assert all(value < 0.1e9 for value in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -97,13 +98,20 @@ def hexadecimal(text: str) -> Optional[int]:
 
 def read_all(folder: str, pattern: str) -> List[str]:
     """The texts of all files that match."""
-    return [read_text(str(path)).strip() for path in sorted(Path(folder).glob(pattern))]
+    return [read_text(path).strip() for path in paths(folder, pattern)]
+
+
+@functools.lru_cache(maxsize=None)
+def paths(folder: str, pattern: str) -> List[str]:
+    """The files that match, looked for once."""
+    return [str(path) for path in sorted(Path(folder).glob(pattern))]
 
 
 def read_text(path: str) -> str:
     """A file's text; empty where it cannot be read."""
     try:
-        return Path(path).read_text(errors="replace")
+        with open(path, errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 

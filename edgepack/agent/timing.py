@@ -68,8 +68,8 @@ def timed_runs(
 ) -> List[int]:
     """Values of at least so many runs over at least so many seconds, in ns.
 
-    About every `LOOK_S` seconds, between two values, ``look`` is called, and ``call`` once
-    without timing it, because the look left the caches to others.
+    About every `LOOK_S` seconds, between two values, ``look`` is called, and after it the runs of
+    one value without keeping their time, because the look used the caches.
     """
     clock = time.perf_counter_ns
     values = []  # type: List[int]
@@ -79,7 +79,7 @@ def timed_runs(
         values.append(timed(call, per_value))
         if look is not nothing and clock() >= due:
             look()
-            call()
+            timed(call, per_value)
             due = clock() + LOOK_S * 1e9
     return values
 
