@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgetpu_stand_in import StandIn, install
 from samples import given, separable_network
 from tiny import CommandLine, save_classifier
 
@@ -14,7 +15,7 @@ from edgepack import keras, plugins
 from edgepack.data.dataset import Dataset
 from edgepack.steps.finetune import Finetune
 
-pytest_plugins = ["no_skips", "lab.fixtures"]
+pytest_plugins = ["no_skips", "lab.fixtures", "ssh_client"]
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +75,12 @@ def edgepack(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     return CommandLine(capfd)
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """A stand-in for Coral's compiler on the path."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return install(folder)
