@@ -8,6 +8,12 @@ from pathlib import Path
 FORMS = ("keras", "keras-qat", "tflite", "edgetpu", "c")
 """The forms that a step may take and give; ``keras`` is always a tf_keras model."""
 
+COMPILED = frozenset({"edgetpu"})
+"""Forms that only an accelerator runs; they are judged by the ``tflite`` that they come from."""
+
+EDGETPU_OPERATOR = "edgetpu-custom-op"
+"""What stands in a .tflite for the part that the Edge TPU computes."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -24,6 +30,11 @@ class Artifact:
     form: str
     sha256: str
     properties: frozenset[str] = frozenset()
+
+
+def tflite_form(data: bytes) -> str:
+    """The form of a .tflite by its bytes: ``edgetpu`` where it is compiled for one."""
+    return "edgetpu" if EDGETPU_OPERATOR.encode() in data else "tflite"
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack import audit, keras
-from edgepack.artifact import Artifact
+from edgepack.artifact import COMPILED, Artifact
 from edgepack.data import linter
 from edgepack.data.dataset import Dataset
 from edgepack.data.noise import SOURCE
@@ -22,7 +22,12 @@ from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.target import Target
 from edgepack.training import objective, properties
 
-FILES = {"keras": "model.npz", "keras-qat": "model.npz", "tflite": "model.tflite"}
+FILES = {
+    "keras": "model.npz",
+    "keras-qat": "model.npz",
+    "tflite": "model.tflite",
+    "edgetpu": "model_edgetpu.tflite",
+}
 """The file that holds each form inside a result."""
 
 
@@ -103,6 +108,7 @@ class Chain:
             target=asdict(self.target) if "target" in needs else "",
             seed=self.seed,
             versions=versions(),
+            outside=step.outside(),
         )
 
     def find(self, step: Step, parent: Artifact) -> Stage | None:
@@ -136,10 +142,10 @@ class Chain:
         before = audit.audit(parent.artifact.form, model)
         facts = self._facts(step, model)
         with self.store.checkpoints(key) as folder:
-            given = self._given(step, parent, folder, facts["remarks"])
+            given = self._given(step, parent, folder, facts)
             with self._known_layers():
                 made = _apply(step, model, given)
-            after = audit.audit(step.gives, made)
+            after = before if step.gives in COMPILED else audit.audit(step.gives, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
             result = self.store.put(key, {FILES[step.gives]: contents(step.gives, made)}, facts)
@@ -152,7 +158,7 @@ class Chain:
         with scope(dict(self.custom_objects)), keras.trusted():
             yield
 
-    def _given(self, step: Step, parent: Stage, checkpoints: Path, remarks: list[str]) -> Given:
+    def _given(self, step: Step, parent: Stage, checkpoints: Path, facts: dict[str, Any]) -> Given:
         return Given(
             target=self.target,
             dataset=self.dataset if step.needs() - {"target"} else None,
@@ -160,12 +166,13 @@ class Chain:
             properties=parent.artifact.properties,
             checkpoints=checkpoints,
             report=self.report,
-            remark=remarks.append,
+            remark=facts["remarks"].append,
+            record=facts["recorded"].__setitem__,
         )
 
     def _facts(self, step: Step, model: Any) -> dict[str, Any]:
         """What the step's data looks like to the model: the loss, and what the linter finds."""
-        facts: dict[str, Any] = {"findings": [], "loss": None, "remarks": []}
+        facts: dict[str, Any] = {"findings": [], "loss": None, "remarks": [], "recorded": {}}
         if "calibration" in step.needs() and self.dataset.source != SOURCE:
             count = asdict(step).get("samples", linter.SAMPLES)
             found = linter.lint_for(model, self.dataset, self.seed, count)
@@ -177,7 +184,7 @@ class Chain:
 
     def load(self, stage: Stage) -> Any:
         """A stage's model, read from its file."""
-        if stage.artifact.form == "tflite":
+        if stage.artifact.path.suffix == ".tflite":
             return stage.read()
         return keras.read(stage.artifact.path, self.custom_objects)
 
@@ -208,8 +215,13 @@ def _refuse_losses(
 
 def contents(form: str, model: Any) -> bytes:
     """The bytes of a model's file."""
-    data: bytes = model if form == "tflite" else keras.dump(model)
+    data: bytes = model if FILES[form].endswith(".tflite") else keras.dump(model)
     return data
+
+
+def runnable(stages: Sequence[Stage]) -> Stage:
+    """The last stage that this machine can run; what an accelerator runs was compiled from it."""
+    return next(stage for stage in reversed(stages) if stage.artifact.form not in COMPILED)
 
 
 def without_model(stage: Stage) -> Stage:

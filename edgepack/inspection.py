@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepack import audit
-from edgepack.artifact import sha256_of
+from edgepack.artifact import COMPILED, sha256_of, tflite_form
 from edgepack.bundle import MANIFEST, read_bundle
+from edgepack.errors import InputError, ModelError
 from edgepack.source import ModelSource, open_model
+from edgepack.target import Target, read_target, target_names
+from edgepack.tflite import edgetpu
 from edgepack.tflite.flatbuffer import Graph, is_quantized, macs, read_graph
 
 
@@ -35,6 +38,58 @@ def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[s
     return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)
 
 
+def expect(path: Path, target: Target) -> dict[str, Any]:
+    """What the compiler for a target's accelerator is expected to make of a model.
+
+    Args:
+        path: a ``.tflite`` file, or a bundle's folder.
+        target: one that runs a compiled form.
+
+    Returns:
+        ``target``, ``runtime``, ``mapped`` and ``on_cpu`` (numbers of operators), ``problems`` (why
+        the model would be refused) and ``operators``, each with ``reasons`` why it would run on the
+        CPU, and a ``note`` of what no check can tell.
+
+    Raises:
+        InputError: if nothing is compiled for the target, or the file is no ``.tflite``.
+    """
+    if not COMPILED & set(target.forms):
+        known = [name for name in target_names() if COMPILED & set(read_target(name).forms)]
+        raise InputError(
+            f"target {target.id} has no accelerator that models are compiled for",
+            f"leave --target away, or give one of {', '.join(known)}",
+        )
+    if (path / MANIFEST).is_file():
+        manifest = read_bundle(path).manifest
+        path = path / str((manifest.get("compiled_from") or manifest["model"])["path"])
+    if path.suffix != ".tflite":
+        raise ModelError(
+            f"{path} is no .tflite, and only that can be checked for {target.id}",
+            f"build it first: edgepack build {path} --target {target.id} --recipe int8",
+        )
+    expected = edgetpu.forecast(read_graph(path))
+    return {
+        "target": target.id,
+        "runtime": edgetpu.RUNTIME,
+        "mapped": expected.mapped,
+        "on_cpu": len(expected.on_cpu),
+        "problems": list(expected.problems),
+        "operators": [_placement(placement) for placement in expected.placements],
+    }
+
+
+def _placement(placement: edgetpu.Placement) -> dict[str, Any]:
+    return {
+        "index": placement.operator.index,
+        "name": placement.operator.code,
+        "version": placement.operator.version,
+        "layer": placement.operator.layer,
+        "edgetpu": not placement.reasons,
+        "reasons": list(placement.reasons),
+        "note": placement.note,
+    }
+
+
 def _head(path: Path, form: str) -> dict[str, Any]:
     size = path.stat().st_size
     return {"path": str(path), "form": form, "size_bytes": size, "sha256": sha256_of(path)}
@@ -43,7 +98,7 @@ def _head(path: Path, form: str) -> dict[str, Any]:
 def _inspect_tflite(path: Path) -> dict[str, Any]:
     graph = read_graph(path)
     return {
-        **_head(path, "tflite"),
+        **_head(path, tflite_form(path.read_bytes())),
         "quantization": is_quantized(graph),
         "inputs": [_tensor(graph, i) for i in graph.inputs],
         "outputs": [_tensor(graph, i) for i in graph.outputs],

@@ -12,7 +12,7 @@ from typing import Any
 import edgepack
 from edgepack import audit
 from edgepack.bundle import SCHEMA
-from edgepack.chain import Stage
+from edgepack.chain import FILES, Stage, runnable
 from edgepack.data.noise import SOURCE
 from edgepack.judgement import Pair, gate
 from edgepack.plan import Plan
@@ -20,8 +20,12 @@ from edgepack.recipe import Recipe, step_labels
 from edgepack.source import ModelSource
 from edgepack.store import versions
 
-MODEL = "model.tflite"
 BASELINE = "baseline.tflite"
+
+
+def name_of(stage: Stage) -> str:
+    """A model's file in the bundle."""
+    return FILES[stage.artifact.form]
 
 
 def describe_model(name: str, stage: Stage) -> dict[str, Any]:
@@ -49,6 +53,7 @@ def describe_steps(recipe: Recipe, stages: Sequence[Stage]) -> list[dict[str, An
                 "loss": stage.facts["loss"],
                 "findings": stage.facts["findings"],
                 "remarks": stage.facts["remarks"],
+                "recorded": stage.facts["recorded"],
                 "structure": stage.facts["structure"],
             }
         )
@@ -79,8 +84,9 @@ def environment() -> dict[str, Any]:
 
 
 def model_files(stages: Sequence[Stage], pair: Pair | None) -> dict[str, bytes | Path]:
-    """The model files of a bundle: the final one, and the float baseline where it was made."""
-    files: dict[str, bytes | Path] = {MODEL: stages[-1].artifact.path}
+    """The final model, what it was compiled from, and the float baseline where it was made."""
+    kept = (stages[-1], runnable(stages))
+    files: dict[str, bytes | Path] = {name_of(stage): stage.artifact.path for stage in kept}
     return files | ({BASELINE: pair.baseline.artifact.path} if pair else {})
 
 
@@ -93,6 +99,8 @@ def compose(
     golden: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A whole manifest but for the list of files, which `edgepack.bundle.write_bundle` adds."""
+    final, tried = stages[-1], runnable(stages)
+    run = {"model": name_of(tried)}
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,11 +112,12 @@ def compose(
         "source": describe_source(planned.model, first),
         "data": planned.data.spec if planned.data else SOURCE,
         "data_fingerprint": planned.data.fingerprint if planned.data else None,
-        "golden": dict(golden),
-        "model": describe_model(MODEL, stages[-1]),
+        "golden": {**golden, **run},
+        "model": describe_model(name_of(final), final),
+        "compiled_from": describe_model(name_of(tried), tried) if tried is not final else None,
         "baseline": describe_model(BASELINE, pair.baseline) if pair else None,
-        "evaluation": evaluation,
+        "evaluation": {**evaluation, **run} if evaluation else None,
         "gate": gate(evaluation, planned.max_drop),
-        "structure": stages[-1].facts["structure"],
+        "structure": final.facts["structure"],
         "steps": describe_steps(planned.recipe, stages),
     }

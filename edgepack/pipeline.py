@@ -7,7 +7,7 @@ from typing import Any
 
 from edgepack import golden, intake, judgement, manifest, userfile
 from edgepack.bundle import Bundle, write_bundle
-from edgepack.chain import Chain, Stage, without_model
+from edgepack.chain import Chain, Stage, runnable, without_model
 from edgepack.data.dataset import Dataset, fits
 from edgepack.data.noise import make_noise
 from edgepack.plan import Plan
@@ -42,11 +42,12 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     chain = _chain(planned, store, first, report)
     stages = run_recipe(chain, planned.recipe, first)
     inputs, outputs = ([s.name for s in intake.slots(first, w)] for w in ("inputs", "outputs"))
-    vectors = golden.make(chain, stages[-1], inputs, outputs)
+    tried = runnable(stages)
+    vectors = golden.make(chain, tried, inputs, outputs)
     pair = None
     if planned.evaluate:
         named, shipped = _baseline(chain, planned.recipe, without_model(first))
-        pair = judgement.Pair(shipped, stages[-1], named, _named(planned, stages), inputs, outputs)
+        pair = judgement.Pair(shipped, tried, named, _named(planned, stages), inputs, outputs)
     evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
     facts = manifest.compose(planned, first, stages, pair, evaluation, vectors.facts)
     files = {golden.FILE: vectors.folder / golden.FILE, EXAMPLE.name: EXAMPLE}
@@ -91,7 +92,7 @@ def _named(planned: Plan, stages: list[Stage]) -> Stage:
     lossy = [
         stage for step, stage in zip(planned.recipe.steps, stages, strict=True) if not step.lossless
     ]
-    return lossy[-1]
+    return runnable(lossy)
 
 
 def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain:

@@ -84,7 +84,7 @@ def make_plan(
     chosen = override(read_recipe(recipe or board.recipe), settings)
     check_metric(metric, max_drop, judged=evaluate, data=bool(data))
     samples, origin = _open(data, model, str(custom), allow_code=allow_code)
-    chosen.check(origin.gives, _offered(samples, noise=calibrate_on_noise), board)
+    _check(chosen, origin.gives, _offered(samples, noise=calibrate_on_noise), board)
     folder = _place(out or f"build/{origin.name}-{board.id}-{chosen.name}")
     return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
 
@@ -108,6 +108,13 @@ def _open(
 
     samples = open_source(data) if data else None
     return samples, open_model(model, custom=custom, allow_code=allow_code)
+
+
+def _check(recipe: Recipe, form: str, offered: frozenset[str], board: Target) -> None:
+    """Refuse a recipe that cannot work, and one whose programs are missing here."""
+    recipe.check(form, offered, board)
+    for step in recipe.steps:
+        step.outside()
 
 
 def _place(out: str | Path) -> Path:

@@ -42,15 +42,16 @@ class Recipe:
             RecipeError: for wrong order, lost structure, missing data or a form that does not fit.
         """
         properties: frozenset[str] = frozenset()
-        for step in self.steps:
+        for i, step in enumerate(self.steps):
             _check_step(self, step, form, properties, offered)
+            step.check_after(self.steps[:i])
             properties |= step.adds
             form = step.gives
         if form not in target.forms:
             raise RecipeError(
                 f"recipe {self.name} ends in the form {form},"
                 f" but target {target.id} runs {', '.join(target.forms)}",
-                "end the recipe with the step convert",
+                f"take the recipe {target.recipe}, or end with a step that gives what it runs",
             )
 
 

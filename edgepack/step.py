@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +24,10 @@ def unremarked(sentence: str) -> None:
     """Where remarks go that nobody keeps."""
 
 
+def unrecorded(name: str, facts: Any) -> None:
+    """Where facts go that nobody keeps."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What a step is handed besides the model.
@@ -36,6 +40,7 @@ class Given:
         checkpoints: a folder of this step's own, which outlives a killed run; None: keep none.
         report: where progress goes.
         remark: takes a sentence that belongs into the manifest, such as what was left alone.
+        record: takes a name and plain data that belong into the manifest, such as memory used.
     """
 
     target: Target
@@ -45,6 +50,7 @@ class Given:
     checkpoints: Path | None = None
     report: Reporter = silent
     remark: Callable[[str], None] = unremarked
+    record: Callable[[str, Any], None] = unrecorded
 
 
 def setting(
@@ -107,6 +113,17 @@ class Step:
 
     def check(self) -> None:
         """Refuse settings that contradict one another with a RecipeError; imports nothing heavy."""
+
+    def check_after(self, earlier: Sequence[Step]) -> None:
+        """Refuse earlier steps with a RecipeError where this one cannot take what they give."""
+
+    def outside(self) -> str:
+        """Name and version of the outside program that does the work; empty where there is none.
+
+        Raises:
+            InputError: if the program is missing or does not run.
+        """
+        return ""
 
     def apply(self, model: Any, given: Given) -> Any:
         """Return a new model; pure: no printing, no files but the checkpoints.

@@ -24,12 +24,23 @@ PRUNE, CLUSTER, CONVERT = {"step": "prune"}, {"step": "cluster"}, {"step": "conv
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_suits_every_target(name: str) -> None:
+def test_every_recipe_suits_the_targets_that_run_what_it_gives(name: str) -> None:
     recipe = read_recipe(name)
-    for target in target_names():
-        recipe.check("keras", EVERYTHING, read_target(target))
+    form = recipe.steps[-1].gives
+    for target in map(read_target, target_names()):
+        if form in target.forms:
+            recipe.check("keras", EVERYTHING, target)
+        else:
+            with pytest.raises(RecipeError, match=f"ends in the form {form}"):
+                recipe.check("keras", EVERYTHING, target)
     assert recipe.description
-    assert recipe.steps[-1].gives == "tflite"
+    assert form == ("edgetpu" if name.startswith("edgetpu") else "tflite")
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_the_recipe_of_a_target_suits_it(name: str) -> None:
+    target = read_target(name)
+    read_recipe(target.recipe).check("keras", EVERYTHING, target)
 
 
 def refusal(*rows: dict[str, object], offered: frozenset[str] = EVERYTHING) -> RecipeError:

@@ -1,8 +1,9 @@
-"""Runs model.tflite of this bundle: ``python infer.py [SAMPLE.npy]``.
+"""Runs the model of this bundle: ``python infer.py [SAMPLE.npy]``.
 
 SAMPLE.npy holds one sample or several as they were stored, before preprocessing, for a model with
 one input; without it the golden inputs are run and compared. Needs Python 3.7, numpy, and
-ai-edge-litert or tflite-runtime.
+ai-edge-litert or tflite-runtime. What is compiled for the Edge TPU runs there, by libedgetpu; where
+that is missing, the model that it was compiled from runs on the CPU.
 """
 
 import json
@@ -15,13 +16,33 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def interpreter_class() -> Any:
-    """The interpreter of whichever runtime is installed."""
+EDGETPU_LIBRARY = "libedgetpu.so.1"
+
+
+def runtime_module() -> Any:
+    """Whichever runtime is installed."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert import interpreter
     except ImportError:
-        from tflite_runtime.interpreter import Interpreter
-    return Interpreter
+        from tflite_runtime import interpreter
+    return interpreter
+
+
+def open_model(manifest: Dict[str, Any]) -> Any:
+    """The interpreter of the model, on the Edge TPU where it is compiled for one."""
+    litert, model = runtime_module(), manifest["model"]
+    delegates = []
+    if model["form"] == "edgetpu":
+        try:
+            delegates = [litert.load_delegate(EDGETPU_LIBRARY)]
+        except (OSError, ValueError) as error:
+            model = manifest["compiled_from"]
+            print("no Edge TPU (%s): %s runs on the CPU" % (error, model["path"]), file=sys.stderr)
+    runtime = litert.Interpreter(
+        model_path=os.path.join(HERE, model["path"]), experimental_delegates=delegates
+    )
+    runtime.allocate_tensors()
+    return runtime
 
 
 def read(name: str) -> Dict[str, Any]:
@@ -128,8 +149,7 @@ def compare_golden(
 def main() -> None:
     """Run a sample, or compare the golden vectors."""
     manifest = read("manifest.json")
-    runtime = interpreter_class()(model_path=os.path.join(HERE, manifest["model"]["path"]))
-    runtime.allocate_tensors()
+    runtime = open_model(manifest)
     inputs = details(runtime, [row[0] for row in manifest["source"]["inputs"]], "input")
     outputs = details(runtime, [row[0] for row in manifest["source"]["outputs"]], "output")
     if len(sys.argv) > 1:

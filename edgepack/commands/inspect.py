@@ -10,16 +10,20 @@ import click
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", "-t", default="", help="Say what of a .tflite this target cannot run.")
 @click.option("--custom", default="", help="A Python file with the model's own layers.")
 @click.option("--allow-code", is_flag=True, help="Let code inside the model's file run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def command(model: Path, custom: str, allow_code: bool, as_json: bool) -> None:
+def command(model: Path, target: str, custom: str, allow_code: bool, as_json: bool) -> None:
     """Show form, inputs, outputs, operators, quantization, structure and sizes of MODEL.
 
-    MODEL is a bundle, a .tflite, or any file that edgepack build takes.
+    MODEL is a bundle, a .tflite, or any file that edgepack build takes. With a target such as
+    coral-usb, name each operator that its accelerator would leave to the CPU, and why.
     """
-    from edgepack.inspection import inspect
+    from edgepack.inspection import expect, inspect
     from edgepack.reports import inspection
+    from edgepack.target import read_target
 
-    facts = inspect(model, custom=custom, allow_code=allow_code)
+    expected = {"expected": expect(model, read_target(target))} if target else {}
+    facts = {**inspect(model, custom=custom, allow_code=allow_code), **expected}
     click.echo(json.dumps(facts, indent=1) if as_json else inspection.render(facts))

@@ -32,6 +32,7 @@ def render(facts: Facts) -> str:
             _operators(facts["operators"]),
             _weights(structure["weights"]),
             _tensors(facts["tensors"]),
+            *([_expected(facts["expected"])] if "expected" in facts else []),
         )
     )
 
@@ -80,6 +81,30 @@ def _tensors(rows: Sequence[Facts]) -> str:
         for row in rows[:LARGEST]
     ]
     return table.render(lines, ("largest constants", "shape", "dtype", "bytes"), "lllr")
+
+
+def _expected(facts: Facts) -> str:
+    """What a target's accelerator would make of each operator, and what would be refused."""
+    lines = [
+        (
+            str(row["index"]),
+            row["name"],
+            row["layer"],
+            "Edge TPU" if row["edgetpu"] else "CPU",
+            "; ".join(row["reasons"]) or row["note"],
+        )
+        for row in facts["operators"]
+    ]
+    total = facts["mapped"] + facts["on_cpu"]
+    return "\n".join(
+        (
+            table.render(lines, ("", "operator", "layer", facts["target"], "why"), "rllll"),
+            "",
+            *(f"does not fit: {problem}" for problem in facts["problems"]),
+            f"{facts['mapped']} of {total} operators would run on the Edge TPU"
+            f" (runtime {facts['runtime']}), by its documentation; the compiler has the last word",
+        )
+    )
 
 
 def _shape(shape: Sequence[Any]) -> str:

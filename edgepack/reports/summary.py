@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack import table
+from edgepack.artifact import COMPILED
 
 Facts = Mapping[str, Any]
 
@@ -105,6 +106,7 @@ def notes(manifest: Facts) -> list[str]:
         for f in step["findings"]
     ]
     told += [f"{step['name']}: {text}" for step in manifest["steps"] for text in step["remarks"]]
+    told += _forms(manifest)
     evaluation, gate = manifest["evaluation"], manifest["gate"]
     if evaluation and evaluation["data"] == "noise":
         told.append("only fidelity was checked, on random inputs: name data with --data")
@@ -113,6 +115,23 @@ def notes(manifest: Facts) -> list[str]:
     if gate:
         told.append(f"gate: {gate['drop']:.4f} of {gate['max_drop']}, {_met(gate)}")
     return told
+
+
+def _forms(manifest: Facts) -> list[str]:
+    """What of the target runs the model, where it has an accelerator, and what was tried here."""
+    form, tried = manifest["model"]["form"], manifest["compiled_from"]
+    if tried:
+        return [
+            f"{manifest['model']['path']} does not run on this machine: golden vectors and"
+            f" evaluation are of {tried['path']}, which it was compiled from"
+        ]
+    missed = sorted(COMPILED & set(manifest["target_facts"]["forms"]) - {form})
+    return [
+        f"warning: {manifest['model']['path']} runs on the CPU of {manifest['target']}, whose"
+        f" accelerator runs the form {name} only: take the recipe"
+        f" {manifest['target_facts']['recipe']}"
+        for name in missed
+    ]
 
 
 def _met(gate: Facts) -> str:

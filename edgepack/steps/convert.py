@@ -31,6 +31,9 @@ class Convert(Step):
     samples: int = setting(200, "training samples that ranges are read from", unit="samples", low=1)
     batch: int = setting(1, "samples in one call; 0 leaves it open", unit="samples", low=0)
     per_channel: bool = setting(True, "one weight scale for each channel, not for each tensor")
+    per_channel_dense: bool = setting(
+        True, "the same for dense layers, which runtimes from before 2024 compute wrongly"
+    )
     sparse: bool = setting(False, "encode sparsely what the target's runtime computes so")
 
     def needs(self) -> frozenset[str]:
@@ -95,6 +98,9 @@ class Convert(Step):
             if self.quantization == "float16":
                 converter.target_spec.supported_types = [tf.float16]
             converter._experimental_disable_per_channel = not self.per_channel
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+                not self.per_channel_dense
+            )
             if self.quantization in CALIBRATED:
                 self._integers(converter, tf)
                 converter.representative_dataset = self._samples(model, given)
