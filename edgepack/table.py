@@ -29,3 +29,15 @@ def _line(cells: Sequence[str], widths: Sequence[int], sides: str) -> str:
         for cell, width, side in zip(cells, widths, sides, strict=True)
     ]
     return "  ".join(padded).rstrip()
+
+
+def number(value: float) -> str:
+    """Four significant digits, never an exponent."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if value >= 0.001 else f"{value:.6f}"
+
+
+def printable(text: object) -> str:
+    """A text of a file that anybody may have written, without what would drive a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgepack import table
 from edgepack.measuring.benchmark import Benchmark
 from edgepack.measuring.measurement import Measurement
+from edgepack.table import number
 
 HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p95", "p99", "min", "max")
 SUMMARY = ("device", "model", "threads", "delegate", "median ms", "95 % interval", "peak KiB")
@@ -129,10 +130,3 @@ def overview(benchmarks: Sequence[Benchmark]) -> str:
             ]
         )
     return table.render(rows, (*SUMMARY, "verdict"), "llrlrrrl")
-
-
-def number(value: float) -> str:
-    """Four significant digits, never an exponent."""
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if value >= 0.001 else f"{value:.6f}"
