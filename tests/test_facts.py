@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepack import plugins
+from edgepack.agent import lock
 from edgepack.boards.probe import LIMIT_BYTES
+from edgepack.boards.traces import LOCKS
 
 SHELLS = [s for s in ("dash", "bash --posix", "busybox sh") if shutil.which(s.split()[0])]
 FACTS = plugins.names("facts")
@@ -233,6 +236,49 @@ def test_edge_tpu_on_usb_that_the_user_may_not_use() -> None:
 def test_edge_tpu_on_pcie_without_its_driver() -> None:
     found = parse("edgetpu", "pcie=0000:01:00.0\ngroups=pi\n")
     assert (found["attached"], found["nodes"]) == ("pcie", [])
+
+
+LEASE = {"owner": "me@host", "token": "t", "boot_id": "b", "since_s": 70.0, "until_s": 110.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "owner"),
+    [
+        ({}, "me@host"),
+        ({"owner": ""}, "a process without a name"),
+        ({"boot_id": "of another start"}, ""),
+        ({"until_s": 89.0}, ""),
+        ({"until_s": 1e9}, ""),
+        ({"until_s": "soon"}, ""),
+        ({"since_s": 91.0}, ""),
+        ({"since_s": None}, ""),
+    ],
+)
+def test_a_lease_counts_while_it_lasts(change: dict[str, Any], owner: str) -> None:
+    lease = json.dumps({**LEASE, **change})
+    found = parse("lease", f"boot_id=b\nuptime_s=90.00\nlease=not JSON\nlease={lease}\n")
+    assert found == {"owner": owner, "held_s": 20.0 if owner else 0.0}
+
+
+def test_a_lease_of_the_agent_itself_is_read(tmp_path: Path) -> None:
+    """What the agent leaves in its file is what the fact reads, by a clock of the same start."""
+    file = tmp_path / "lock"
+    assert lock.take(str(file), "me@host", "token", 1.0)["taken"]
+    argv = plugins.load("facts", "lease").command()
+    environment = {**os.environ, "EDGEPACK_FOLDER": str(tmp_path)}
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    mine = "\n".join(
+        line for line in done.stdout.splitlines() if "lease=" not in line or "me@host" in line
+    )
+    assert parse("lease", mine)["owner"] == "me@host"
+    lock.release(str(file), "token")
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    assert "me@host" not in done.stdout
+
+
+def test_the_locks_are_those_of_the_agent() -> None:
+    assert {f"{folder}/{lock.NAME}" for folder in lock.PUBLIC} == set(LOCKS)
+    assert plugins.load("facts", "lease").LEASE_S == lock.LEASE_S
 
 
 PYTHON = (

@@ -100,6 +100,10 @@ def test_each_answer_holds_every_fact(name: str) -> None:
         ("alpine-zero2w", "Raspberry Pi Zero 2 W Rev 1.0", "aarch64", None, "rpi-zero2w"),
         ("debian-x86_64", "", "x86_64", (2, 36), "linux-x86_64"),
         ("busybox-x86_64", "", "x86_64", None, "linux-x86_64"),
+        ("virtual-pi3", "Raspberry Pi 3 Model B Plus Rev 1.3", "aarch64", (2, 36), "rpi3"),
+        ("virtual-pi4", "Raspberry Pi 4 Model B Rev 1.4", "aarch64", (2, 36), "rpi4"),
+        ("virtual-pi4-32bit", "Raspberry Pi 4 Model B Rev 1.4", "armv7l", (2, 36), "linux-armv7"),
+        ("virtual-pi5", "Raspberry Pi 5 Model B Rev 1.0", "aarch64", (2, 36), "rpi5"),
     ],
 )
 def test_what_each_board_is(
@@ -148,6 +152,10 @@ def test_an_edge_tpu_names_its_target_too() -> None:
         ("alpine-zero2w", "no-libstdcxx no-glibc low-disk governor-not-fixed"),
         ("debian-x86_64", "busy"),
         ("busybox-x86_64", "no-python busy"),
+        ("virtual-pi3", "governor-not-fixed"),
+        ("virtual-pi4", "governor-not-fixed"),
+        ("virtual-pi4-32bit", "governor-not-fixed"),
+        ("virtual-pi5", "governor-not-fixed"),
     ],
 )
 def test_what_to_do_about_each_board(name: str, codes: str) -> None:

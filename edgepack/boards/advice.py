@@ -115,7 +115,10 @@ def state(board: Board) -> Iterator[Advice]:
     if board.temperature_c is not None and board.temperature_c >= HOT_C:
         said = f"the board is at {board.temperature_c:.1f} degrees C"
         yield Advice("hot", said, "let it cool down, or give it a heat sink or a fan")
-    if board.load_average is not None and board.load_average > BUSY_CORES:
+    lease = board.fact("lease")
+    if lease.get("owner"):
+        yield Advice("in-use", f"{lease['owner']} measures on it", "wait until that has ended")
+    elif board.load_average is not None and board.load_average > BUSY_CORES:
         said = f"other programs kept {board.load_average:.2f} cores busy in the last minute"
         yield Advice("busy", said, "end other programs")
 
@@ -131,10 +134,10 @@ def throttling(board: Board) -> Iterator[Advice]:
     }
     now = throttle.get("now", ())
     for name in now:
-        yield Advice(name, f"the firmware reports {name.replace('-', ' ')} now", hints[name])
+        yield Advice(name, f"the firmware reports {name} now", hints[name])
     for name in throttle.get("since_boot", ()):
         if name not in now:
-            said = f"the firmware reported {name.replace('-', ' ')} since the board started"
+            said = f"the firmware reported {name} since the board started"
             yield Advice(f"{name}-since-boot", said, hints[name])
 
 

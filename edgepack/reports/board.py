@@ -45,6 +45,7 @@ def _facts(board: Board) -> list[tuple[str, str]]:
         ("load", "" if board.load_average is None else f"{board.load_average:.2f}"),
         ("up for", _duration(board.fact("clock").get("uptime_s"))),
         ("Edge TPU", _edgetpu(board)),
+        ("in use", _lease(board.fact("lease"))),
     ]
 
 
@@ -115,6 +116,8 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     hours, rest = divmod(int(seconds), 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
@@ -123,4 +126,9 @@ def _edgetpu(board: Board) -> str:
     if not board.edgetpu:
         return ""
     nodes = [f"{n['path']}{'' if n['accessible'] else ' (no access)'}" for n in found["nodes"]]
-    return ", ".join([board.edgetpu, *nodes, *(found["libraries"] or ["no libedgetpu"])])
+    library = next(iter(found["libraries"]), "no libedgetpu")
+    return ", ".join([board.edgetpu, *nodes, library])
+
+
+def _lease(lease: Mapping[str, Any]) -> str:
+    return f"by {lease['owner']} for {_duration(lease['held_s'])}" if lease.get("owner") else ""
