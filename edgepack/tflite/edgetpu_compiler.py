@@ -21,6 +21,7 @@ GRACE_S = 2
 """The compiler has a timer of its own: it is killed this much later."""
 
 SOURCE = "get it for x86-64 Linux from coral.ai/docs/edgetpu/compiler"
+ELSEWHERE = "--recipe int8 --set convert.io=integer --set convert.per_channel_dense=false"
 RETRY_HINT = "let it leave the end of the model to the CPU: --set edgetpu.search_delegate=true"
 
 
@@ -45,7 +46,7 @@ def find_version() -> str:
     Raises:
         InputError: if there is none, or it does not run here.
     """
-    hint = f"{SOURCE}, or build for the CPU: --recipe int8"
+    hint = f"{SOURCE}, or build what it takes and compile elsewhere: {ELSEWHERE}"
     if not shutil.which(PROGRAM):
         raise InputError(f"the program {PROGRAM} is not on the path", hint)
     try:
