@@ -20,8 +20,8 @@ QUICK = Patience(
     login_s=5,
     session_s=3,
     pause_s=0.05,
-    pulse_s=0.2,
-    silence_s=1.0,
+    pulse_s=0.4,
+    silence_s=2.0,
     return_s=15,
     kill_s=2,
 )

@@ -335,10 +335,10 @@ def test_a_device_that_freezes_behind_a_jump_is_noticed(account: Account) -> Non
         transport = account.connect("desk")
         start = time.monotonic()
         threading.Timer(0.5, lambda: setattr(proxy, "stalled", True)).start()
-        with pytest.raises(DeviceError, match="no answer for 1 s"):
+        with pytest.raises(DeviceError, match="no answer for 2 s"):
             transport.run(["sleep", "30"], timeout_s=60)
-        assert time.monotonic() - start < 5
-    assert QUICK.silence_s == 1
+        assert time.monotonic() - start < 7
+    assert QUICK.silence_s == 2
 
 
 def test_a_command_as_proxy_is_refused_by_name(account: Account) -> None:

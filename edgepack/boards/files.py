@@ -35,17 +35,23 @@ df -Pk "$files"
 TAKE = """\
 LC_ALL=C; export LC_ALL
 files=$1/files; part=$files/$2.part
-if [ "$4" = 0 ]; then rm -f "$part"; fi
-if ! dd of="$part" bs=$6 seek="$4" conv=notrunc; then rm -f "$part"; exit 1; fi
-if [ "$(wc -c <"$part")" -lt "$5" ]; then exit 0; fi
-sum=$(sha256sum <"$part") || exit 1
-if [ "${sum%% *}" != "$2" ]; then rm -f "$part"; echo "wrong $sum"; exit 0; fi
-mkdir -p "$files/$2" && mv -f "$part" "$files/$2/$3" && echo "have $sum"
+failed() { if [ -e "$part" ]; then exit 1; fi; exit 0; }
+if [ -f "$part" ] && [ "$(wc -c <"$part")" -gt "$5" ]; then rm -f "$part"; fi
+said=$(dd of="$part" bs="$6" seek="$4" conv=notrunc 2>&1)
+if [ $? != 0 ]; then rm -f "$part"; echo "$said" >&2; exit 1; fi
+size=$(wc -c <"$part") || failed
+if [ "$size" -lt "$5" ]; then exit 0; fi
+sum=$(sha256sum <"$part") || failed
+if [ "${sum%% *}" != "$2" ]; then rm -f "$part"; exit 0; fi
+mkdir -p "$files/$2" || exit 1
+mv -f "$part" "$files/$2/$3" || failed
+echo "have $sum"
 """
 """Of folder, sha256, name, blocks that are there, size and size of a block: take the rest.
 
-Every sender writes the same bytes to the same place, so two of them at once do no harm. What is
-too short is kept: the connection dropped, and the next sender goes on there.
+Every sender writes the same bytes to the same places of the same file, so several of them at once
+do no harm; the first one that is ready renames it. What is too short is kept: the connection
+dropped, and the next sender goes on there. ``dd`` must not fail for want of a place for its words.
 """
 
 GIVE = 'sum=$(sha256sum <"$1") && echo "${sum%% *}" && cat "$1"'

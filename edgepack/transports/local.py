@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from io import FileIO
+from pathlib import Path
 
 from edgepack.conversation import converse
 from edgepack.device import Device
@@ -37,6 +38,7 @@ class Local:
     ) -> Completed:
         """Run a child process in the folder."""
         try:
+            Path(self.folder).mkdir(mode=0o700, exist_ok=True)
             child = _Child(argv, self.folder)
         except OSError as error:
             raise DeviceError(f"{argv[0]} cannot be started: {error}") from error
