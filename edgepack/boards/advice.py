@@ -68,13 +68,13 @@ def python(board: Board) -> Iterator[Advice]:
 
 def libraries(board: Board) -> Iterator[Advice]:
     """What the wheels of every runtime are linked to."""
-    if board.libstdcxx is False:
-        said = "libstdc++.so.6 cannot be loaded, and every runtime needs it"
-        yield Advice("no-libstdcxx", said, installing(board, "libstdc++6"))
     libc = board.fact("libc").get("name", "glibc")
     if libc != "glibc":
         said = f"the C library is {libc}, and the runtimes' wheels are linked to glibc"
         yield Advice("no-glibc", said, "use a system with glibc, such as Raspberry Pi OS")
+    elif board.libstdcxx is False:
+        said = "libstdc++.so.6 cannot be loaded, and every runtime needs it"
+        yield Advice("no-libstdcxx", said, installing(board, "libstdc++6"))
 
 
 def target(board: Board) -> Iterator[Advice]:
