@@ -142,6 +142,13 @@ def test_a_refusal_is_told_and_not_tried_again(
     assert len(compiler.calls) == 1
 
 
+def test_a_compiler_that_says_nothing_is_a_failure(compiler: StandIn, eight_bits: bytes) -> None:
+    compiler.does("cut")
+    with pytest.raises(StepError, match="told of no compiled operators, exit code 1"):
+        Told().apply(Edgetpu(), eight_bits)
+    assert len(compiler.calls) == 1
+
+
 def test_a_success_that_maps_nothing_is_a_failure(compiler: StandIn, eight_bits: bytes) -> None:
     compiler.does("nothing")
     with pytest.raises(StepError, match="leaves all 5 operators to the CPU"):

@@ -94,7 +94,7 @@ def compile_model(
         report(attempt)
         code, said, compiled = _run(model, options, timeout_s)
         log = parse(said)
-        if compiled and code == 0:
+        if compiled and log.mapped + log.unmapped:  # its exit codes are documented nowhere
             return Compilation(compiled, log, attempt)
         if not (log.crashed or code < 0 or code >= 128):
             break
@@ -142,6 +142,6 @@ def _wait(argv: Sequence[str], folder: Path, timeout_s: int) -> int:
 
 
 def _failure(log: CompilerLog, code: int, attempts: int) -> StepError:
-    why = "; ".join(log.complaints) or f"it made no model, exit code {code}"
+    why = "; ".join(log.complaints) or f"it told of no compiled operators, exit code {code}"
     times = f" in {attempts} attempts" if attempts > 1 else ""
     return StepError(f"{PROGRAM} {log.version} failed{times}: {why}", RETRY_HINT)
