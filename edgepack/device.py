@@ -13,17 +13,13 @@ from edgepack.errors import DeviceError, InputError
 from edgepack.plugins import data_names, names, suggest
 from edgepack.ssh.address import parse_address
 from edgepack.ssh.config import aliases, is_alias
+from edgepack.target import pip_architecture
 
 FILE = "devices.toml"
 FOLDER = ".edgepack"
 
-TARGETS = {
-    "linux-x86_64": "linux-x86_64",
-    "linux-aarch64": "linux-aarch64",
-    "linux-armv7l": "linux-armv7",
-    "linux-armv8l": "linux-armv7",
-}
-"""The target of a machine by Python's platform word."""
+TARGETS = {"x86_64": "linux-x86_64", "aarch64": "linux-aarch64", "armv7l": "linux-armv7"}
+"""The target of a Linux machine by its architecture as pip's tags name it."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +51,15 @@ def local_device() -> Device:
 
 
 def target_of(platform: str, bits: int) -> str:
-    """The target of a machine by ``sysconfig.get_platform()`` and the size of a pointer.
-
-    A 64-bit Arm kernel under a 32-bit user land calls itself aarch64; the pointer tells the truth.
-    """
-    if platform == "linux-aarch64" and bits == 32:
-        platform = "linux-armv7l"
-    if platform not in TARGETS:
+    """The target of a machine by ``sysconfig.get_platform()`` and the size of a pointer."""
+    system, _, machine = platform.partition("-")
+    architecture = pip_architecture(machine, bits)
+    if system != "linux" or architecture not in TARGETS:
         raise DeviceError(
-            f"cannot measure on this machine: its platform is {platform}",
-            f"known are: {', '.join(TARGETS)}",
+            f"cannot measure on this machine: its platform is {platform}, {bits} bits",
+            f"known is Linux on {', '.join(TARGETS)}",
         )
-    return TARGETS[platform]
+    return TARGETS[architecture]
 
 
 def find_device(name: str) -> Device:
