@@ -167,6 +167,12 @@ def test_an_environment_of_its_own_is_given_nothing() -> None:
     ]
 
 
+def test_this_machine_may_be_a_board_that_is_known_by_name() -> None:
+    found = outlook(Device("local", "linux-aarch64", "local"), board_of("pi4"), "/usr/bin/python3")
+    assert found.target == "rpi4"
+    assert "other-target" not in [advice.code for advice in found.advice]
+
+
 # Cleaning up
 
 

@@ -61,14 +61,15 @@ def outlook(device: Device, board: Board, own_python: str = "") -> Outlook:
     """
     python, brought, missing = _runtime(board, own_python)
     fitting = fits(board)
+    named = "" if device.transport == "local" else device.target
     return Outlook(
         device,
         board,
-        device.target or fitting,
+        named or fitting or device.target,
         accelerators(board),
         brought,
         python,
-        (*_other_target(device, fitting), *advise(board), *missing),
+        (*_other_target(named, fitting), *advise(board), *missing),
     )
 
 
@@ -96,10 +97,10 @@ def runtime_of(python: Python) -> str:
     return found[0].strip() if found else ""
 
 
-def _other_target(device: Device, fitting: str) -> tuple[Advice, ...]:
-    if not device.target or not fitting or device.target == fitting:
+def _other_target(named: str, fitting: str) -> tuple[Advice, ...]:
+    if not named or not fitting or named == fitting:
         return ()
-    said = f"devices.toml says {device.target}, but the board is {fitting}"
+    said = f"devices.toml says {named}, but the board is {fitting}"
     return (Advice("other-target", said, f'write target = "{fitting}" there, or leave it out'),)
 
 

@@ -33,8 +33,8 @@ def parse(text: str) -> Mapping[str, Any]:
     now_s = number(lines.get("uptime_s", ""))
     if now_s is None or not lines.get("boot_id"):
         return {}
-    leases = [line.removeprefix("lease=") for line in text.splitlines() if line.startswith("lease=")]
-    for lease in map(_lease, leases):
+    found = [line.partition("=") for line in text.splitlines()]
+    for lease in (_lease(value) for key, _, value in found if key == "lease"):
         until_s, since_s = lease.get("until_s"), lease.get("since_s")
         if lease.get("boot_id") != lines["boot_id"] or not isinstance(until_s, int | float):
             continue
