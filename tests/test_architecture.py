@@ -56,6 +56,7 @@ DATA = [
     "device",
     "errors",
     "measuring.measurement",
+    "measuring.statistics",
     "plugins",
     "progress",
     "ssh.address",

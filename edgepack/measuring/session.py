@@ -14,6 +14,7 @@ from typing import Any, cast
 from edgepack import plugins
 from edgepack.boards.board import Board
 from edgepack.boards.files import push
+from edgepack.boards.fitting import fits
 from edgepack.boards.installation import Wish, provide
 from edgepack.boards.lock import Lease, hold
 from edgepack.boards.probe import probe
@@ -184,7 +185,7 @@ def conclude(
     return Benchmark(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         model=cell.subject.facts(),
-        device=asdict(device),
+        device={**asdict(device), "target": device.target or fits(board)},
         settings=asdict(cell.settings),
         measurements=measurements,
         board=dict(board.facts),

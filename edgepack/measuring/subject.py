@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgepack.artifact import sha256_of
+from edgepack.artifact import sha256_of, tflite_form
 from edgepack.bundle import read_bundle
 from edgepack.errors import ModelError
 
@@ -55,27 +55,21 @@ def read_subject(path: Path) -> Subject:
     """
     subject = _subject_of_bundle(path) if path.is_dir() else Subject(path, path)
     try:
-        with subject.model.open("rb") as file:
-            head = file.read(8)
+        data = subject.model.read_bytes()
     except OSError as error:
         raise ModelError(
             f"{subject.model} cannot be read: {error.strerror}", "name a bundle or a .tflite file"
         ) from error
-    if head[4:] != b"TFL3":
+    if data[4:8] != b"TFL3":
         raise ModelError(
             f"{subject.model} is not a .tflite model",
             "name a bundle or a .tflite file; edgepack build makes both",
         )
-    return subject
+    return replace(subject, form=tflite_form(data))
 
 
 def _subject_of_bundle(folder: Path) -> Subject:
     bundle = read_bundle(folder)
     golden = folder / GOLDEN
-    return Subject(
-        folder,
-        bundle.model,
-        str(bundle.manifest["model"].get("form", "tflite")),
-        golden if golden.is_file() else None,
-        bundle.manifest,
-    )
+    vectors = golden if golden.is_file() else None
+    return Subject(folder, bundle.model, golden=vectors, manifest=bundle.manifest)
