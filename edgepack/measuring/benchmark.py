@@ -51,6 +51,13 @@ class Benchmark:
     verdict: Mapping[str, Any] = field(default_factory=dict)
     correctness: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What was measured, where and how, such as ``net.tflite on pi, 4 threads, xnnpack``."""
+        threads = self.settings["threads"]
+        words = f"{threads} thread{'s' if threads > 1 else ''}, {self.settings['delegate']}"
+        return f"{self.model['name']} on {self.device['name']}, {words}"
+
     def measurement(self, metric: str) -> Measurement:
         """The measurement of one metric; a KeyError where it was not measured."""
         return {m.metric: m for m in self.measurements}[metric]
@@ -158,5 +165,18 @@ def _measurement(entry: Node) -> Measurement:
         values,
         tuple(process.numbers(empty=True) for process in warmups),
         entry.field("environment").plain(),
-        tuple(condition.plain() for condition in conditions),
+        tuple(_condition(condition) for condition in conditions),
     )
+
+
+def _condition(entry: Node) -> dict[str, Any]:
+    for when in ("before", "after"):
+        if when in entry.plain():
+            _check_governors(entry.field(when))
+    return entry.plain()
+
+
+def _check_governors(state: Node) -> None:
+    if "governors" in state.plain():
+        for governor in state.field("governors").elements(empty=True):
+            governor.text()

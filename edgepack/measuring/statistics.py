@@ -84,8 +84,10 @@ def _weighted_middles(block_of: Any, counts: Any) -> Any:
     sizes = np.stack([np.bincount(s, minlength=counts.shape[1]) for s in segments])
     reached = np.cumsum(counts.astype(float) @ sizes.T, axis=1)
     half = reached[:, -1] / 2
-    found = np.empty(len(counts), int)
-    for i, segment in enumerate(np.sum(reached < half[:, None], axis=1)):
+    found = np.sum(reached < half[:, None], axis=1)
+    if len(segments) == len(block_of):
+        return found
+    for i, segment in enumerate(found):
         before = reached[i, segment - 1] if segment else 0.0
         weights = before + np.cumsum(counts[i][segments[segment]])
         found[i] = starts[segment] + np.searchsorted(weights, half[i])
