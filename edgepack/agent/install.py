@@ -2,8 +2,8 @@
 
 ``python3 -I - REQUEST`` with this file as standard input; REQUEST and the answer are JSON objects.
 An installation is a folder that appears by one rename, after all of it is on the disk: ``wheels``,
-``debian`` (Debian's packages, unpacked) and ``installation.json``, which holds the sha256 of every
-file and what the trial said. So what a kill or a power cut leaves is never taken for one.
+``debian`` (Debian's packages, unpacked) and ``installation.json``, which knows every file by size
+and times, and what the trial said. What a kill or a power cut leaves is never taken for one.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def read_state(place: str) -> Optional[Dict[str, Any]]:
         with open(os.path.join(place, STATE)) as file:
             state = json.load(file)  # type: Dict[str, Any]
         whole = state.pop("digest") == digest_of(state) and state["cpu"] == cpu()
-        for name, sha256 in state["files"].items():
-            whole = whole and fingerprint(os.path.join(place, name)) == sha256
+        for name, known in state["files"].items():
+            whole = whole and fingerprint(os.path.join(place, name)) == known
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return state if whole else None
@@ -144,7 +144,7 @@ def launcher(place: str, python: str) -> List[str]:
     """What starts Python so that it finds the libraries of Debian's packages."""
     tree = os.walk(os.path.join(place, "debian", "usr", "lib"))
     holding = [base for base, _, names in tree if any(".so" in name for name in names)]
-    folders = [base for base in holding if "python3" not in base.split(os.sep)]
+    folders = [base for base in holding if "/python3" not in base[len(place) :]]
     return ["env", "LD_LIBRARY_PATH=" + ":".join(sorted(folders)), python] if folders else [python]
 
 
@@ -181,7 +181,7 @@ def remove_rests(root: str, place: str) -> None:
 def check_archives(archives: List[Dict[str, str]]) -> None:
     """See that the archives are what the host sent."""
     for archive in archives:
-        if fingerprint(archive["path"]) != archive["sha256"]:
+        if sha256_of(archive["path"]) != archive["sha256"]:
             os.remove(archive["path"])
             raise RefusedError("archive", os.path.basename(archive["path"]))
 
@@ -263,19 +263,20 @@ def remove_archives(archives: List[Dict[str, str]]) -> None:
             os.rmdir(os.path.dirname(archive["path"]))
 
 
-def fingerprints(folder: str) -> Dict[str, str]:
+def fingerprints(folder: str) -> Dict[str, List[int]]:
     """The fingerprint of every file by its path in a folder."""
-    found = {}
-    for base, _, names in os.walk(folder):
-        for path in [os.path.join(base, name) for name in names]:
-            found[os.path.relpath(path, folder)] = fingerprint(path)
-    return found
+    paths = [os.path.join(base, name) for base, _, names in os.walk(folder) for name in names]
+    return {os.path.relpath(path, folder): fingerprint(path) for path in paths}
 
 
-def fingerprint(path: str) -> str:
-    """sha256 of a file; of a link, where it points to."""
-    if os.path.islink(path):
-        return os.readlink(path)
+def fingerprint(path: str) -> List[int]:
+    """Size and times of a file; the kernel alone sets the second time, at every change."""
+    stat = os.lstat(path)
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def sha256_of(path: str) -> str:
+    """sha256 of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for piece in iter(lambda: file.read(1 << 20), b""):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
+import sys
 from typing import Any, Dict
 
 from edgepack.agent import edgetpu
@@ -14,7 +16,7 @@ CHUNK = 1 << 16
 
 
 class Runtime:
-    """The first runtime that can be imported.
+    """The runtime that Python finds first; LiteRT where both are in the same place.
 
     Attributes:
         name: its distribution.
@@ -24,7 +26,7 @@ class Runtime:
 
     def __init__(self) -> None:
         reasons = []
-        for package in RUNTIMES:
+        for package in sorted(RUNTIMES, key=place_on_path):
             try:
                 self.module = importlib.import_module(package + ".interpreter")
             except ImportError as error:
@@ -58,6 +60,12 @@ class Runtime:
         if delegate == "edgetpu":
             return {"experimental_delegates": [edgetpu.load(self.module)]}
         return {}
+
+
+def place_on_path(package: str) -> int:
+    """Where on Python's path a package lies: one that was brought along comes before others."""
+    holding = [os.path.isdir(os.path.join(folder, package)) for folder in sys.path]
+    return holding.index(True) if True in holding else len(holding)
 
 
 def version_of(package: str) -> str:

@@ -23,8 +23,11 @@ ASK_TIMEOUT_S = 120.0
 FETCH_TIMEOUT_S = 30.0
 PIECE = 1 << 18
 LINE = re.compile(r"'([^']+)' (\S+\.deb) (\d+) SHA256:([0-9a-f]{64})")
-UNTOUCHED = re.compile(r"libc6|libc-bin|libc-l10n|locales|libpython3|python3(\.\d+)?(-minimal)?$")
-"""What apt may bring up to date beside numpy, and must not be mixed with the board's own."""
+UNWANTED = re.compile(
+    r"libc6|libc-bin|libc-l10n|locales|libpython3|python3(\.\d+)?(-minimal)?$|python3-pkg-resources"
+)
+"""What apt may bring up to date beside numpy, and must not be mixed with the board's own; and what
+numpy needs for its compiler only."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,18 @@ def command(packages: Iterable[str]) -> list[str]:
     """Ask apt what it would install, whatever is in its cache."""
     options = ["Dir::Cache::Archives=/nonexistent/", "Acquire::ForceHash=SHA256"]
     return [
-        *("env", "LC_ALL=C", "apt-get", "install", "--print-uris", "--yes", "-qq"),
+        *("env", "LC_ALL=C", "apt-get", "install", "--print-uris", "--yes"),
         *("--no-install-recommends", *(f"--option={option}" for option in options)),
         *packages,
     ]
 
 
 def parse(stdout: str) -> tuple[Package, ...]:
-    """The files that apt named, without those of the C library and of Python itself."""
+    """The files that apt named, without what is `UNWANTED`."""
     found = [
         Package(uri, name, int(size), sha256) for uri, name, size, sha256 in LINE.findall(stdout)
     ]
-    return tuple(package for package in found if not UNTOUCHED.match(package.package))
+    return tuple(package for package in found if not UNWANTED.match(package.package))
 
 
 def ask(transport: Transport, packages: Sequence[str]) -> tuple[Package, ...]:
