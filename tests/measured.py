@@ -103,11 +103,12 @@ def benchmark(
         environment: what differs from `ENVIRONMENT`.
     """
     seen = {**ENVIRONMENT, **environment}
+    digest = sha256((content or name).encode(errors="replace")).hexdigest()
     latency = measurement("latency", "ms", values or latencies(seed, middle), **environment)
     single = {"peak_memory": peak, "runtime_memory": 45_000.0, "model_memory": peak - 45_000}
     return Benchmark(
         created,
-        {"name": name, "sha256": sha256((content or name).encode()).hexdigest(), "size_bytes": 99},
+        {"name": name, "sha256": digest, "size_bytes": 99},
         {"name": device, "target": "rpi4", "transport": "ssh", "address": "pi@raspberrypi.local"},
         {"threads": seen["threads"], "delegate": seen["delegate"], "runs": 50, "seconds": 1.0},
         (latency, *(measurement(m, "KiB", [[v]], **environment) for m, v in single.items())),

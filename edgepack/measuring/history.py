@@ -95,9 +95,9 @@ def _keep(folder: Path, benchmark: Benchmark) -> Path:
 
 def _folder_name(device: str) -> str:
     """A device's name as the name of a folder: other characters as %XX, a long one cut."""
-    name = quote(device, safe="@+=,", errors="replace")
+    name = quote(device, safe="@+=,", errors="surrogatepass")
     name = re.sub(r"^\.", "%2E", name) or "%"
-    digest = sha256(device.encode(errors="replace")).hexdigest()[:16]
+    digest = sha256(device.encode(errors="surrogatepass")).hexdigest()[:16]
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{digest}"
 
 
