@@ -230,6 +230,10 @@ def _refusal(releases: Sequence[Release], python: Python) -> DeviceError:
     words = " or ".join(dict.fromkeys(str(release) for release in releases))
     machine, version = python.architecture, "{}.{}".format(*python.version)
     what = f"no wheel of {words} fits the device"
+    if python.implementation != "cpython":
+        return DeviceError(
+            f"{what}: {python.path} is {python.implementation}", f"put CPython on its PATH, {OWN}"
+        )
     wanted = {f"{release.package}=={release.version}" for release in releases}
     wheels = [w for w in table().wheels if w.requirement in wanted and w.machine == machine]
     if not wheels:
