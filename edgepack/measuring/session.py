@@ -65,10 +65,10 @@ def measure(
     """
     runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
     with closing(transport):
+        exams = {s.path: make_examination(s, manners) for s in subjects}
         board = probe(transport)
         stand = prepare(transport, board, runtime, manners, report)
         cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
-        exams = {s.path: make_examination(s, manners) for s in subjects}
         command = (*stand.installation.python, stand.agent)
         with hold(transport, command, who(), manners.wait_s, report) as lease:
             cells = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
