@@ -64,10 +64,12 @@ def take(path: str, owner: str, token: str, wait_s: float) -> Dict[str, Any]:
 
 
 def release(path: str, token: str) -> Dict[str, Any]:
-    """End a session's lease, where it is that session's; one that runs out needs no end."""
+    """End a session's lease, where it is that session's, and leave no file behind."""
     with contextlib.suppress(BusyError):
         file = locked(path, token)
         os.ftruncate(file, 0)
+        with contextlib.suppress(OSError):  # a file of another user stays, empty
+            os.unlink(path)
         os.close(file)
     return {"file": path, "taken": False}
 
