@@ -59,7 +59,9 @@ def test_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
     inside = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     source = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "edgepack").rglob("*.py")}
     data = {f"edgepack/{k}/{n}.toml" for k in ("targets", "recipes") for n in shipped(k)}
-    assert data and inside == source | data
+    tables = (p for p in (CHECKOUT / "edgepack").rglob("*") if p.suffix in (".json", ".toml"))
+    data |= {str(p.relative_to(CHECKOUT)) for p in tables}
+    assert "edgepack/measuring/schema-2.json" in data and inside == source | data
 
 
 def test_base_install_is_light(wheel: Path) -> None:
