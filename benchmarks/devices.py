@@ -44,7 +44,7 @@ def sleeping(python: Sequence[str], agent: str, job: Job) -> list[str]:
 
 def work(device: Device, subject: Subject) -> None:
     """One device from connecting to its result."""
-    measure(connect(device), device, [subject], SWEEP, Manners(wait_s=60.0))
+    measure(connect(device), device, [subject], SWEEP, Manners(wait_s=60.0), {})
 
 
 def wall_s(devices: Sequence[Device], subject: Subject) -> float:

@@ -52,5 +52,5 @@ def bench(path: str | Path, device: str = "local", **settings: Any) -> Benchmark
     from edgepack.transport import connect
 
     subject, sweep, place = read_subject(Path(path)), [Settings(**settings)], find_device(device)
-    (found,) = measure(connect(place), place, [subject], sweep, Manners())
+    (found,) = measure(connect(place), place, [subject], sweep, Manners(), {})
     return found

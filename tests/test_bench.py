@@ -50,7 +50,7 @@ def test_each_process_is_run_once_and_the_models_take_turns(models: Path) -> Non
     device = local_device()
     subjects = [read_subject(models / n) for n in ("resnet8_int8.tflite", "dscnn_int8.tflite")]
     sweep = [Settings(seconds=0.05, processes=2, threads=2)]
-    found = measure(connect(device), device, subjects, sweep, Manners(), steps.append)
+    found = measure(connect(device), device, subjects, sweep, Manners(), {}, steps.append)
     for benchmark, size in zip(found, (94_824, 47_600), strict=True):
         latency = benchmark.measurement("latency")
         assert [len(values) >= 50 for values in latency.values] == [True, True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ from edgepack.measuring.fleet import Outcome
 if TYPE_CHECKING:
     from edgepack.device import Device
     from edgepack.measuring.benchmark import Benchmark
+    from edgepack.measuring.examination import Examination
     from edgepack.measuring.settings import Manners, Settings
     from edgepack.measuring.subject import Subject
 
 MANNERS = (
     *("accept_new_host_key", "wheelhouse", "runtime_version", "wait_s", "cool_c", "cool_wait_s"),
-    *("evaluate", "data"),
 )
 
 
@@ -43,6 +43,8 @@ def command(
     out: Path | None,
     no_history: bool,
     quiet: bool,
+    evaluate: int,
+    data: str,
     **given: Any,
 ) -> None:
     """Measure latency and memory of bundles or .tflite files on devices.
@@ -57,7 +59,8 @@ def command(
     devices = devices_of(names)
     subjects = [read_subject(model) for model in models]
     manners = Manners(**{name: given.pop(name) for name in MANNERS})
-    outcomes = measure_all(devices, subjects, sweep(given), manners, quiet)
+    examinations = examinations_of(subjects, evaluate, data)
+    outcomes = measure_all(devices, subjects, sweep(given), manners, examinations, quiet)
     found = [benchmark for outcome in outcomes for benchmark in outcome.result or ()]
     if found:
         tell(found, out, as_json=as_json, history=not no_history)
@@ -65,11 +68,19 @@ def command(
     refuse_invalid(found)
 
 
+def examinations_of(subjects: Sequence[Subject], count: int, data: str) -> dict[Path, Examination]:
+    """Test samples for each model, with what this machine makes of them; none for a count of 0."""
+    from edgepack.measuring.examination import Examination
+
+    return {s.path: Examination(s, count, data) for s in subjects if count}
+
+
 def measure_all(
     devices: Sequence[Device],
     subjects: Sequence[Subject],
     sweep: Sequence[Settings],
     manners: Manners,
+    examinations: Mapping[Path, Examination],
     quiet: bool,
 ) -> list[Outcome[tuple[Benchmark, ...]]]:
     """Connect to all devices, while passwords may be asked for, then measure on them."""
@@ -89,6 +100,7 @@ def measure_all(
                 subjects,
                 sweep,
                 manners,
+                examinations,
                 own_line(report, device, devices),
             ),
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from edgepack import plugins
@@ -53,11 +54,21 @@ def measure(
     subjects: Sequence[Subject],
     sweep: Sequence[Settings],
     manners: Manners,
+    examinations: Mapping[Path, Examination],
     report: Reporter = silent,
 ) -> tuple[Benchmark, ...]:
     """Measure every model with every settings on one device, and let go of it.
 
     The processes of all of them take turns, so that what changes on the device meets them alike.
+
+    Args:
+        transport: to the device; closed at the end.
+        device: which it is.
+        subjects: the models.
+        sweep: with what each of them is measured.
+        manners: towards the device.
+        examinations: test samples to run there, by the path of the subject.
+        report: where progress goes.
 
     Raises:
         ModelError: if a runtime refuses a model.
@@ -65,7 +76,6 @@ def measure(
     """
     runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
     with closing(transport):
-        exams = {s.path: make_examination(s, manners) for s in subjects}
         board = probe(transport)
         stand = prepare(transport, board, runtime, manners, report)
         cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
@@ -74,7 +84,8 @@ def measure(
             cells = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
             parts = run_processes(stand, cells, lease, manners, report)
             outcomes = [
-                examine(stand, c.subject, c.job, exams[c.subject.path], report) for c in cells
+                examine(stand, c.subject, c.job, examinations.get(c.subject.path), report)
+                for c in cells
             ]
     return tuple(
         conclude(device, board, cell, found, outcome)
@@ -85,13 +96,6 @@ def measure(
 def who() -> str:
     """Who measures, for others to read: ``user@host``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def make_examination(subject: Subject, manners: Manners) -> Examination | None:
-    """Test samples for a model, where they are asked for."""
-    if not manners.evaluate:
-        return None
-    return Examination(subject, manners.evaluate, manners.data)
 
 
 def prepare(

@@ -44,8 +44,6 @@ class Manners:
         wait_s: how long to wait for somebody who measures there, in s.
         cool_c: a measurement begins only below this temperature, in degrees Celsius.
         cool_wait_s: how long to wait for that, in s.
-        evaluate: test samples to run there; 0 for none.
-        data: where they come from; empty for what the bundle was built with.
     """
 
     accept_new_host_key: bool = False
@@ -54,5 +52,3 @@ class Manners:
     wait_s: float = 600.0
     cool_c: float = 70.0
     cool_wait_s: float = 300.0
-    evaluate: int = 0
-    data: str = ""
