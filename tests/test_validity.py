@@ -136,6 +136,14 @@ def test_a_model_replaced_between_two_processes_is_found() -> None:
     assert found.to_json()["codes"] == ["model-replaced"]
 
 
+def test_a_model_replaced_before_all_processes_is_found() -> None:
+    measured = latency(steady(), model_sha256=["b" * 64, "b" * 64])
+    assert judge(measured, "b" * 64).state == "valid"
+    assert judge(measured, "a" * 64).to_json()["codes"] == ["model-replaced"]
+    twice = latency(steady(), model_sha256=["a" * 64, "b" * 64])
+    assert judge(twice, "a" * 64).to_json()["codes"] == ["model-replaced"]
+
+
 def test_the_worst_finding_decides() -> None:
     verdict = judge(latency(steady(5), other_cores=1.0))
     assert verdict.state == "invalid"

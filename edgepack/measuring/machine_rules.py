@@ -144,13 +144,26 @@ def other_load(latency: Measurement) -> Finding | None:
 
 def replaced_model(latency: Measurement) -> Finding | None:
     """A model file that was another one at some time."""
-    seen = sorted({digest for c in latency.conditions for digest in c.get("model_sha256", ())})
-    if len(seen) < 2:
-        return None
+    seen = model_digests(latency)
+    return _replaced(seen) if len(seen) > 1 else None
+
+
+def foreign_model(latency: Measurement, sha256: str) -> Finding | None:
+    """A model file that was another one than the host's all the time."""
+    seen = model_digests(latency)
+    return _replaced([sha256, *seen]) if len(seen) == 1 and seen != [sha256] else None
+
+
+def model_digests(latency: Measurement) -> list[str]:
+    """Of the model file on the device, at the start and at the end of each process, each once."""
+    return sorted({digest for c in latency.conditions for digest in c.get("model_sha256", ())})
+
+
+def _replaced(digests: list[str]) -> Finding:
     return Finding(
         "model-replaced",
         "invalid",
-        f"the model file changed on the device: {' and '.join(d[:12] for d in seen)}",
+        f"the model file changed on the device: {' and '.join(d[:12] for d in digests)}",
         "measure again, and let nobody write to edgepack's folder there meanwhile",
     )
 

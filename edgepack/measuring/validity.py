@@ -13,6 +13,13 @@ RULES = (*timing_rules.RULES, *machine_rules.RULES)
 """Each says one thing about the latencies of one or more processes, or nothing."""
 
 
-def judge(latency: Measurement) -> Verdict:
-    """Judge the latencies of one or more processes by every rule."""
-    return Verdict(tuple(finding for rule in RULES if (finding := rule(latency))))
+def judge(latency: Measurement, model_sha256: str = "") -> Verdict:
+    """Judge the latencies of one or more processes by every rule.
+
+    Args:
+        latency: of all processes.
+        model_sha256: of the host's model file; empty where it does not matter.
+    """
+    verdict = Verdict(tuple(finding for rule in RULES if (finding := rule(latency))))
+    foreign = machine_rules.foreign_model(latency, model_sha256) if model_sha256 else None
+    return verdict.also(foreign)
