@@ -87,8 +87,9 @@ def measure(
                 examine(stand, c.subject, c.job, examinations.get(c.subject.path), report)
                 for c in cells
             ]
+    described = describe(device, board, stand)
     return tuple(
-        conclude(device, board, cell, found, outcome)
+        conclude(described, board, cell, found, outcome)
         for cell, found, outcome in zip(cells, parts, outcomes, strict=True)
     )
 
@@ -176,8 +177,14 @@ def by_metric(parts: Sequence[Measurement]) -> list[list[Measurement]]:
     return list(groups.values())
 
 
+def describe(device: Device, board: Board, stand: Stand) -> dict[str, Any]:
+    """A device as plain data: its target, where it named none, is the one that fits."""
+    notes = list(stand.installation.notes)
+    return {**asdict(device), "target": device.target or fits(board), "notes": notes}
+
+
 def conclude(
-    device: Device,
+    device: Mapping[str, Any],
     board: Board,
     cell: Cell,
     measurements: tuple[Measurement, ...],
@@ -185,11 +192,12 @@ def conclude(
 ) -> Benchmark:
     """Judge one cell, and put all that is known of it together."""
     latency = next(m for m in measurements if m.metric == "latency")
-    verdict = judge(latency).also(judge_outputs(outcome.get("golden", {})))
+    model = cell.subject.facts()
+    verdict = judge(latency, model["sha256"]).also(judge_outputs(outcome.get("golden", {})))
     return Benchmark(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        model=cell.subject.facts(),
-        device={**asdict(device), "target": device.target or fits(board)},
+        model=model,
+        device=device,
         settings=asdict(cell.settings),
         measurements=measurements,
         board=dict(board.facts),

@@ -50,6 +50,7 @@ def facts(benchmark: Benchmark) -> list[tuple[str, str]]:
             "runtime",
             f"{seen['runtime']} {seen['runtime_version']}, {seen['delegate']}, {threads}",
         ),
+        *(("note", note) for note in device.get("notes", ())),
     ]
 
 
