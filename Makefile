@@ -19,7 +19,7 @@ type: make $(MAKECMDGOALS) PYTHON=python3.11)
 endif
 endif
 
-.PHONY: help demo test test-all check format benchmarks clean
+.PHONY: help demo lab test test-all check format benchmarks clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -27,6 +27,9 @@ help:  ## list these commands
 
 demo: $(STAMP)  ## compress, convert, verify and time a model on embedded data
 	$(RUN)edgepack demo
+
+lab: $(STAMP)  ## bench the demo's bundle on a virtual Raspberry Pi over SSH; needs QEMU and root
+	$(RUN)python tests/lab/bench_demo.py
 
 test: $(STAMP)  ## the tests, without the large matrices
 	$(RUN)pytest -m 'not slow' $(ARGS)

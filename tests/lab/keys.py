@@ -27,3 +27,15 @@ def known_hosts(host: str, ports: Iterable[int], host_keys: Iterable[Path]) -> s
     """The text of a known_hosts file that names a server's keys on each of its ports."""
     keys = [public(key) for key in host_keys]
     return "".join(f"[{host}]:{port} {key}\n" for port in ports for key in keys)
+
+
+def client_home(folder: Path, *, host: str, user: str, key: Path, known_hosts: Path) -> Path:
+    """Make a home folder whose SSH configuration opens a host; returns it."""
+    ssh = folder / ".ssh"
+    ssh.mkdir(parents=True, mode=0o700)
+    (ssh / "config").write_text(
+        f"Host {host}\n  User {user}\n  IdentityFile {key}\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {known_hosts}\n",
+        encoding="utf-8",
+    )
+    return folder

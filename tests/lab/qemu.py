@@ -16,7 +16,9 @@ from lab.ports import HOST
 PROGRAM = "qemu-system-aarch64"
 SERIAL = "10000000c0ffee01"
 CORES = 4
-KERNEL_WORDS = "console=ttyAMA0 loglevel=3 random.trust_cpu=on nokaslr panic=-1"
+KERNEL_WORDS = "console=ttyAMA0 loglevel=3 random.trust_cpu=on nokaslr norandmaps panic=-1"
+"""Programs always lie at the same addresses, so that QEMU need not translate them each time."""
+TRANSLATED_MIB = 512
 MONITOR_S = 20.0
 
 
@@ -36,7 +38,7 @@ def command(model: BoardModel, image: Image, folder: Path, port: int) -> list[st
     paced = model.shift is not None
     return [
         *(PROGRAM, "-M", "virt", "-dtb", str(folder / "dtb"), *machine(model)),
-        *("-accel", f"tcg,thread={'single' if paced else 'multi'},tb-size=128"),
+        *("-accel", f"tcg,thread={'single' if paced else 'multi'},tb-size={TRANSLATED_MIB}"),
         *(("-icount", f"shift={model.shift},sleep=on") if paced else ()),
         "-no-reboot",
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", words),
