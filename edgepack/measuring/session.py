@@ -79,18 +79,10 @@ def measure(
         board = probe(transport)
         stand = prepare(transport, board, runtime, manners, report)
         cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
-        command = (*stand.installation.python, stand.agent)
-        with hold(transport, command, who(), manners.wait_s, report) as lease:
-            cells = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
-            parts = run_processes(stand, cells, lease, manners, report)
-            outcomes = [
-                examine(stand, c.subject, c.job, examinations.get(c.subject.path), report)
-                for c in cells
-            ]
+        found = run_cells(stand, cells, manners, examinations, report)
     described = describe(device, board, stand)
     return tuple(
-        conclude(described, board, cell, found, outcome)
-        for cell, found, outcome in zip(cells, parts, outcomes, strict=True)
+        conclude(described, board, cell, *parts) for cell, parts in zip(cells, found, strict=True)
     )
 
 
@@ -137,6 +129,24 @@ def schedule(cells: Sequence[Cell]) -> list[tuple[int, Job]]:
     rounds += [(i, replace(c.job, kind="memory")) for i, c in enumerate(cells)]
     timed = [(i, c) for i, c in enumerate(cells) if c.settings.operators]
     return rounds + [(i, replace(c.job, kind="operators")) for i, c in timed]
+
+
+def run_cells(
+    stand: Stand,
+    cells: Sequence[Cell],
+    manners: Manners,
+    examinations: Mapping[Path, Examination],
+    report: Reporter,
+) -> list[tuple[tuple[Measurement, ...], dict[str, Any]]]:
+    """Hold the device, measure every cell, and see what each model computes there."""
+    command = (*stand.installation.python, stand.agent)
+    with hold(stand.transport, command, who(), manners.wait_s, report) as lease:
+        held = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
+        parts = run_processes(stand, held, lease, manners, report)
+        outcomes = [
+            examine(stand, c.subject, c.job, examinations.get(c.subject.path), report) for c in held
+        ]
+    return list(zip(parts, outcomes, strict=True))
 
 
 def run_processes(
