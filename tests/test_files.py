@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.fault_proxy import FaultProxy
@@ -129,6 +130,18 @@ def test_progress_is_told_in_bytes(transport: Transport, file: Path) -> None:
 def test_a_missing_file_is_told(local: Transport, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing-here cannot be read"):
         push(local, tmp_path / "nothing-here")
+
+
+def test_a_file_that_goes_meanwhile_is_told(local: Transport, file: Path) -> None:
+    looked = files.look
+
+    def look(*words: Any) -> files.Found:
+        file.unlink()
+        return looked(*words)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="cannot be read"):
+        patch.setattr(files, "look", look)
+        push(local, file)
 
 
 # What is left of an earlier transfer

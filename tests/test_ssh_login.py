@@ -112,6 +112,13 @@ def test_a_file_that_is_no_key_is_named(stranger: Account) -> None:
         stranger.connect()
 
 
+def test_a_named_key_that_is_not_there_is_told(stranger: Account) -> None:
+    stranger.know(stranger.server.port)
+    stranger.configure("IdentityFile {ssh}/nothing-here\n")
+    with pytest.raises(DeviceError, match="nothing-here: no such file"):
+        stranger.connect()
+
+
 @pytest.fixture
 def agent(stranger: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """A user with an agent that holds the server's key, and the stranger's before it."""

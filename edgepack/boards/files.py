@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +42,18 @@ said=$(dd of="$part" bs="$6" seek="$4" conv=notrunc 2>&1)
 if [ $? != 0 ]; then rm -f "$part"; echo "$said" >&2; exit 1; fi
 size=$(wc -c <"$part") || failed
 if [ "$size" -lt "$5" ]; then exit 0; fi
-sum=$(sha256sum <"$part") || failed
-if [ "${sum%% *}" != "$2" ]; then rm -f "$part"; exit 0; fi
+if command -v b2sum >/dev/null; then sum=$(b2sum <"$part"); want=$7
+else sum=$(sha256sum <"$part"); want=$2; fi
+if [ -z "$sum" ]; then failed; fi
+if [ "${sum%% *}" != "$want" ]; then rm -f "$part"; exit 0; fi
 mkdir -p "$files/$2" || exit 1
 mv -f "$part" "$files/$2/$3" || failed
-echo "have $sum"
+echo "have $2"
 """
-"""Of folder, sha256, name, blocks that are there, size and size of a block: take the rest.
+"""Of folder, sha256, name, blocks that are there, size, size of a block, BLAKE2b: take the rest.
 
+What has arrived is checked by BLAKE2b where that is at hand: coreutils compute it in less than half
+of the time of SHA-256, which would be a fifth of the time of a push.
 Every sender writes the same bytes to the same places of the same file, so several of them at once
 do no harm; the first one that is ready renames it. What is too short is kept: the connection
 dropped, and the next sender goes on there. ``dd`` must not fail for want of a place for its words.
@@ -111,17 +116,16 @@ def push(transport: Transport, local: Path, report: Reporter = silent) -> str:
         InputError: if there is no such file here.
         DeviceError: if the device has no room or no permission, or the file does not arrive.
     """
-    try:
+    with _readable(local):
         sha256, size = sha256_of(local), local.stat().st_size
-    except OSError as error:
-        raise InputError(f"{local} cannot be read: {error.strerror}", "check its name") from error
     words = (transport.folder, sha256, local.name)
     for attempt in range(1, TRIES + 1):
         found = look(transport, words, size)
         arrived = found.sha256
         try:
             if arrived != sha256:
-                arrived = _send(transport, local, words, size, found, report)
+                with _readable(local):
+                    arrived = _send(transport, local, words, size, found, report)
         except ConnectionLostError:
             if attempt == TRIES:
                 raise
@@ -238,9 +242,9 @@ def _send(
     """Send what is missing; the sha256 that the device then finds, empty where it broke off."""
     blocks = found.part_bytes // BLOCK if found.part_bytes <= size else 0
     _check_room(local, size - blocks * BLOCK, found.free_kib)
-    numbers = (str(blocks), str(size), str(BLOCK))
+    rest = (str(blocks), str(size), str(BLOCK), _blake2b_of(local))
     content = _chunks(local, blocks * BLOCK, size, report)
-    done = run_script(transport, TAKE, (*words, *numbers), size, content)
+    done = run_script(transport, TAKE, (*words, *rest), size, content)
     arrived = re.search(r"^have (\w+)", done.stdout, re.MULTILINE)
     return arrived[1] if arrived else ""
 
@@ -251,6 +255,20 @@ def _chunks(local: Path, start: int, size: int, report: Reporter) -> Iterator[by
         while chunk := file.read(CHUNK):
             report(Progress("push", file.tell() - len(chunk), size, local.name))
             yield chunk
+
+
+@contextmanager
+def _readable(local: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{local} cannot be read: {error.strerror}", "check its name") from error
+
+
+def _blake2b_of(path: Path) -> str:
+    """The digest that the program ``b2sum`` prints."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _check_room(local: Path, size: int, free_kib: int | None) -> None:

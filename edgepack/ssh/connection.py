@@ -53,6 +53,11 @@ class Connection:
         """Whether it still holds, as far as is known."""
         return self._transports[-1].is_active()
 
+    @property
+    def cipher(self) -> str:
+        """What the device and this machine agreed on."""
+        return self._transports[-1].local_cipher
+
     def open(self) -> Channel:
         """A channel in which one program can run.
 

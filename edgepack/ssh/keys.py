@@ -14,7 +14,7 @@ from paramiko.agent import AgentKey
 from paramiko.pkey import UnknownKeyType
 
 from edgepack.ssh.bounded import within
-from edgepack.ssh.route import Hop
+from edgepack.ssh.route import Hop, default_identities
 from edgepack.ssh.secrets import ask
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-", "ssh-rsa")
@@ -53,7 +53,7 @@ class Keys:
 
     def __iter__(self) -> Iterator[tuple[str, PKey]]:
         """What to call a key, and the key; passphrases are asked for last, one by one."""
-        files = [path for path in self.hop.identity_files if path.is_file()]
+        files = self._files()
         halves = [public_half(path) for path in files]
         keys = self._agent.get_keys() if self._agent else ()
         held = [key for key in keys if key.get_name().startswith(KINDS)]
@@ -65,6 +65,12 @@ class Keys:
         for path, half in zip(files, halves, strict=True):
             if half not in offered and is_locked(path):
                 yield from self._unlocked(path)
+
+    def _files(self) -> list[Path]:
+        """The files that are there; of those that are not, the user has named some."""
+        missing = [path for path in self.hop.identity_files if not path.is_file()]
+        self.useless += [f"{p}: no such file" for p in missing if p not in default_identities()]
+        return [path for path in self.hop.identity_files if path not in missing]
 
     def _ready(
         self, files: list[Path], halves: list[bytes], held: list[AgentKey]

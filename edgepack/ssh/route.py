@@ -50,6 +50,11 @@ class Hop:
         return str(Address(self.host, self.user, self.port))
 
 
+def default_identities() -> list[Path]:
+    """The private keys that are tried where the configuration names none."""
+    return [user_folder() / name for name in IDENTITIES]
+
+
 def find_route(text: str) -> tuple[Hop, ...]:
     """The servers to log in to, one through the other; the last one is the device.
 
@@ -101,7 +106,7 @@ def _hop(address: Address, options: dict[str, Any]) -> Hop:
     port = address.port or _port(address.host, str(options.get("port", PORT)))
     known_as = options.get("hostkeyalias") or (host if port == PORT else f"[{host}]:{port}")
     folder = user_folder()
-    identities = options.get("identityfile", [str(folder / name) for name in IDENTITIES])
+    identities = options.get("identityfile", [str(path) for path in default_identities()])
     return Hop(
         host,
         port,
