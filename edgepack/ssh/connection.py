@@ -24,7 +24,7 @@ CIPHERS = (
     *("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
     *("aes128-ctr", "aes192-ctr", "aes256-ctr"),
 )
-"""The ones that need no second pass for a checksum first: see docs/devices.md."""
+"""Those that encrypt and authenticate in one pass first; CBC modes are not offered."""
 TRANSPORT_FAULTS = (SSHException, EOFError, OSError)
 
 # Else Python's last resort prints what paramiko says of errors that are reported anyway.
