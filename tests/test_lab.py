@@ -7,12 +7,14 @@ import os
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from lab import faults
+from lab import faults, image, packages
 from lab.fault_proxy import Cut, FaultProxy
 from lab.machine import VirtualPi
 from lab.ports import HOST, answers, free_ports
@@ -260,3 +262,30 @@ def test_virtual_pi_vanishes_and_comes_back(virtual_pi: VirtualPi) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((virtual_pi.host, virtual_pi.port), 5)
     assert virtual_pi.run(["cat", "/home/pi/note"]) == "kept\n"
+
+
+def test_a_machine_without_qemu_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "PATH", "")
+    assert "qemu-system-arm" in image.missing("arm64")
+
+
+def test_command_line_knows_a_board_that_is_off(tmp_path: Path) -> None:
+    script = Path(image.__file__).with_name("virtual_pi.py")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, str(script), "status", "--arch", "armhf"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.returncode) == ("off\n", 3), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_package_lists_are_kept_for_what_is_wanted() -> None:
+    entries = [
+        "Package: numpy\nDepends: blas3 (>= 3) | blas.so, python:any, virtual",
+        "Package: blas3\nPre-Depends: libc",
+        "Package: libc",
+        "Package: python",
+        "Package: real\nProvides: other, virtual (= 1)",
+        "Package: game\nDepends: libc",
+    ]
+    kept = {packages.field(e, "Package") for e in packages.closure(entries, ["numpy", "gone"])}
+    assert kept == {"numpy", "blas3", "libc", "python", "real"}

@@ -31,9 +31,9 @@ class BoardModel:
 PI3, PI4 = "Raspberry Pi 3 Model B Plus Rev 1.3", "Raspberry Pi 4 Model B Rev 1.4"
 PI5 = "Raspberry Pi 5 Model B Rev 1.0"
 MODELS = {
-    "pi3": BoardModel("cortex-a53", 512, 3, PI3, 1_400_000, 600_000),
-    "pi4": BoardModel("cortex-a72", 1024, 2, PI4, 1_500_000, 600_000),
-    "pi5": BoardModel("cortex-a76", 1024, 1, PI5, 2_400_000, 1_500_000),
+    "pi3": BoardModel("cortex-a53", 512, 4, PI3, 1_400_000, 600_000),
+    "pi4": BoardModel("cortex-a72", 1024, 3, PI4, 1_500_000, 600_000),
+    "pi5": BoardModel("cortex-a76", 1024, 2, PI5, 2_400_000, 1_500_000),
     "free": BoardModel("cortex-a72", 1024, None, PI4, 1_500_000, 600_000),
 }
 """The paces are near that of the emulator, 100 to 350 million instructions in a second, so that a
