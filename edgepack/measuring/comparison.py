@@ -189,8 +189,9 @@ def judge_change(a: Measurement, b: Measurement, tolerance: float = TOLERANCE) -
     `MEMORY_NOISE_KIB` is none.
     """
     before, after = median(a.pooled), median(b.pooled)
-    found = median_ratio(a.values, b.values)
-    outcome, reason = _judge(a, b, found, tolerance)
+    judged = a.metric in JUDGED
+    found = median_ratio(a.values, b.values) if judged else None
+    outcome, reason = _judge(a, b, found, tolerance) if judged else ("shown", "")
     return Change(
         a.metric,
         a.unit,
@@ -198,8 +199,8 @@ def judge_change(a: Measurement, b: Measurement, tolerance: float = TOLERANCE) -
         after,
         after / before if before else None,
         (found.low, found.high) if found else None,
-        outcome if a.metric in JUDGED else "shown",
-        reason if a.metric in JUDGED else "",
+        outcome,
+        reason,
     )
 
 

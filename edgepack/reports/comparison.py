@@ -71,7 +71,7 @@ def row(change: Change) -> list[str]:
         number(change.b),
         "" if change.ratio is None else f"{change.ratio:.3f}",
         interval(change),
-        significant,
+        "" if outcome == "shown" else significant,
         f"{outcome}, {change.reason}" if change.reason else outcome,
     ]
 
