@@ -12,6 +12,8 @@ from lab import sshd as server
 from lab.machine import VirtualPi
 from lab.sshd import Sshd
 
+BOARDS = {"virtual_pi", "virtual_pi_armhf"}
+
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
@@ -50,3 +52,11 @@ def started(arch: str, folders: pytest.TempPathFactory) -> Iterator[VirtualPi]:
     pi.start()
     yield pi
     pi.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a virtual Pi, before marks decide what is run."""
+    for item in items:
+        if BOARDS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("board")
