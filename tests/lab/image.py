@@ -17,7 +17,7 @@ from pathlib import Path
 from lab import initrd, keys, packages, rootfs
 
 HERE = Path(__file__).parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
 """Of the user who runs the tests: looked up before a test names another one."""
 SOURCES = (
     *(HERE / f"{name}.py" for name in ("image", "initrd", "keys", "packages", "rootfs")),

@@ -30,9 +30,9 @@ def known_hosts(host: str, ports: Iterable[int], host_keys: Iterable[Path]) -> s
 
 
 def client_home(folder: Path, *, host: str, user: str, key: Path, known_hosts: Path) -> Path:
-    """Make a home folder whose SSH configuration opens a host; returns it."""
+    """Give a home folder an SSH configuration that opens a host; returns the folder."""
     ssh = folder / ".ssh"
-    ssh.mkdir(parents=True, mode=0o700)
+    ssh.mkdir(mode=0o700)
     (ssh / "config").write_text(
         f"Host {host}\n  User {user}\n  IdentityFile {key}\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {known_hosts}\n",

@@ -99,7 +99,7 @@ class VirtualPi:
 
     def monitor(self, execute: str, **arguments: object) -> object:
         """Carry out a command of QEMU's machine protocol."""
-        return qemu.monitor(self.folder / "monitor", execute, **arguments)
+        return qemu.monitor(self.folder, execute, **arguments)
 
     def ssh(self, user: str = "pi") -> list[str]:
         """The start of a command line that runs something on the board."""
@@ -119,10 +119,12 @@ class VirtualPi:
         """
         # One login serves for a minute, for it takes the emulated board seconds.
         keep = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
-        keep += ["-o", f"ControlPath={self.folder / 'login-%r'}"]
+        keep += ["-o", "ControlPath=login-%r"]
         program, *words = self.ssh(user)
         command = [program, *keep, *words, shlex.join(argv)]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s)
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, timeout=timeout_s, cwd=self.folder
+        )
         if done.returncode:
             words = done.stderr.decode(errors="replace")
             raise RuntimeError(f"{argv[0]} on the board exited with {done.returncode}: {words}")
@@ -164,7 +166,12 @@ class VirtualPi:
             command = ["setpriv", "--pdeathsig", "TERM", *command]
         with (self.folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         (self.folder / "pid").write_text(str(self._process.pid))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -19,6 +20,8 @@ CORES = 4
 KERNEL_WORDS = "console=ttyAMA0 loglevel=3 random.trust_cpu=on nokaslr norandmaps panic=-1"
 """Programs always lie at the same addresses, so that QEMU need not translate them each time."""
 TRANSLATED_MIB = 512
+MONITOR = "monitor"
+"""A socket in the board's folder, by a relative name because those of sockets must be short."""
 MONITOR_S = 20.0
 
 
@@ -29,7 +32,7 @@ def machine(model: BoardModel) -> list[str]:
 
 
 def command(model: BoardModel, image: Image, folder: Path, port: int) -> list[str]:
-    """The command that runs a board whose files lie in a folder, with SSH on a port.
+    """The command that runs a board in the folder of its files, with SSH on a port.
 
     The board reaches nothing but the host that logs in to it.
     """
@@ -43,7 +46,7 @@ def command(model: BoardModel, image: Image, folder: Path, port: int) -> list[st
         "-no-reboot",
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", words),
         *("-serial", f"file:{folder / 'console'}"),
-        *("-qmp", f"unix:{folder / 'monitor'},server=on,wait=off"),
+        *("-qmp", f"unix:{MONITOR},server=on,wait=off"),
         *("-drive", f"if=none,id=disk,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
         *("-device", "virtio-blk-device,drive=disk"),
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{port}-:22"),
@@ -67,7 +70,7 @@ def write_disk(image: Image, path: Path) -> None:
     subprocess.run(create, check=True, capture_output=True, timeout=60)
 
 
-def monitor(path: Path, execute: str, **arguments: Any) -> Any:
+def monitor(folder: Path, execute: str, **arguments: Any) -> Any:
     """Carry out a command of QEMU's machine protocol and return its answer.
 
     Raises:
@@ -75,7 +78,7 @@ def monitor(path: Path, execute: str, **arguments: Any) -> Any:
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(MONITOR_S)
-        connection.connect(str(path))
+        connect(connection, folder)
         lines = connection.makefile("rw", encoding="utf-8")
         lines.readline()
         answer: dict[str, Any] = {}
@@ -88,3 +91,12 @@ def monitor(path: Path, execute: str, **arguments: Any) -> Any:
         if "error" in answer:
             raise RuntimeError(f"QEMU refuses {execute}: {answer['error']['desc']}")
         return answer["return"]
+
+
+def connect(connection: socket.socket, folder: Path) -> None:
+    """Connect to the monitor in a folder, however long the folder's name is."""
+    number = os.open(folder, os.O_DIRECTORY)
+    try:
+        connection.connect(f"/proc/self/fd/{number}/{MONITOR}")
+    finally:
+        os.close(number)
