@@ -10,7 +10,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/
 STAMP := $(VENV)/.installed
-BENCHMARKS := startup agent_overhead runtime_tool push devices repeatability \
+BENCHMARKS := startup agent_overhead runtime_tool false_alarms push devices repeatability \
 	conversion_overhead emotion mobilenet fashion
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)

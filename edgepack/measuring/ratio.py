@@ -40,8 +40,8 @@ def median_ratio(a: Processes, b: Processes, seed: int = 0) -> Ratio | None:
     The variances of both logarithms are those of `resampled_medians`, times n / (n - 1) because a
     bootstrap of n processes misses so much, and the interval is Student's with the degrees of
     freedom of Welch and Satterthwaite. The percentiles of the bootstrap alone are too narrow for
-    three processes (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section 3.2):
-    they found a difference in 23 % of 276 pairs of equal measurements on one machine.
+    three processes (Hesterberg, What Teachers Should Know About the Bootstrap, 2015): they tell
+    more than a fifth of all pairs of equal measurements apart (benchmarks/false_alarms.py).
 
     Args:
         a: values of each process.
