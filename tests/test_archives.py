@@ -291,6 +291,13 @@ def test_what_apt_prints_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["../../../a_1_all.deb", "/tmp/a_1_all.deb", "a.deb", "a/b_1_all.deb"]
+)
+def test_a_board_names_no_file_elsewhere(name: str) -> None:
+    assert debian.parse(f"'http://deb.example/a.deb' {name} 1 {SHA_A}\n") == ()
+
+
+@pytest.mark.parametrize(
     "board",
     [
         Board(100, "", "E: Unable to locate package python3-numpy"),

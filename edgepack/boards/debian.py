@@ -22,7 +22,8 @@ from edgepack.transport import Transport
 ASK_TIMEOUT_S = 120.0
 FETCH_TIMEOUT_S = 30.0
 PIECE = 1 << 18
-LINE = re.compile(r"'([^']+)' (\S+\.deb) (\d+) SHA256:([0-9a-f]{64})")
+LINE = re.compile(r"'([^']+)' ([\w.+-]+_[\w.+~%-]+_[\w-]+\.deb) (\d{1,12}) SHA256:([0-9a-f]{64})\b")
+"""A line of apt's. A board may say anything, so a name that leads to another folder is none."""
 UNWANTED = re.compile(
     r"libc6|libc-bin|libc-l10n|locales|libpython3|python3(\.\d+)?(-minimal)?$|python3-pkg-resources"
 )
