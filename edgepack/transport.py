@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -29,6 +30,15 @@ class Completed:
     def stdout(self) -> str:
         """The output, decoded as UTF-8."""
         return self.output.decode("utf-8", errors="replace")
+
+    @property
+    def killer(self) -> str:
+        """The signal that killed it, such as ``SIGILL``; empty where none did."""
+        if self.returncode >= 0:
+            return ""
+        number = -self.returncode
+        known = {each.value: each.name for each in signal.Signals}
+        return known.get(number, f"signal {number}")
 
 
 class Transport(Protocol):

@@ -224,7 +224,28 @@ def test_values_of_several_runs_become_ms_of_one() -> None:
     assert found["overhead"].values == ((0.0005,),)
 
 
-@pytest.mark.parametrize("stdout", ["", "Segfault", "{}", "[]", '{"kind": "memory"}'])
+NOTHING_MEASURED = json.dumps(
+    {
+        **dict.fromkeys(("load_ns", "first_inference_ns", "overhead_ns", "runs_per_value"), 1),
+        "kind": "latency",
+        "environment": {},
+        "condition": {},
+        "warmups_ns": [],
+        "values_ns": [],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "stdout",
+    [
+        *("", "Segfault", "{}", "[]", '{"kind": "memory"}'),
+        *("[" * 100_000, '{"error": %s}' % ("1" * 5000)),
+        *(NOTHING_MEASURED, NOTHING_MEASURED.replace("[]}", "[0]}")),
+        NOTHING_MEASURED.replace("[]}", "[NaN]}"),
+        NOTHING_MEASURED.replace('"runs_per_value": 1', '"runs_per_value": 0'),
+    ],
+)
 def test_an_answer_that_cannot_be_read(stdout: str) -> None:
     with pytest.raises(DeviceError, match="cannot be read"):
         litert.parse(stdout)
@@ -241,8 +262,9 @@ def test_a_refusal_is_the_error_of_its_kind(kind: str, error: type[Exception]) -
 def test_an_agent_that_died_without_a_word() -> None:
     with pytest.raises(DeviceError, match=r"exit code 1: ImportError: no luck"):
         answer_of(Completed(1, b"", "Traceback ...\nImportError: no luck\n"), JOB)
-    for signal, words in ((4, "SIGILL"), (9, "out of memory"), (14, "had not ended after 600 s")):
-        with pytest.raises(DeviceError, match=r"SIG|had not ended") as caught:
+    told = {4: "SIGILL", 9: "out of memory", 14: "had not ended after 600 s", 40: "signal 40"}
+    for signal, words in told.items():
+        with pytest.raises(DeviceError, match=r"(?i)sig|had not ended") as caught:
             answer_of(Completed(-signal, b"", ""), JOB)
         assert words in caught.value.message + caught.value.hint
 

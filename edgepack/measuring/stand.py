@@ -82,7 +82,7 @@ def answer_of(done: Completed, job: Job) -> str:
         )
     if done.returncode < 0:
         raise DeviceError(
-            f"the runtime crashed on the device with {signal.Signals(-done.returncode).name}",
+            f"the runtime crashed on the device with {done.killer}",
             "the runtime's build may not fit this CPU or this model; try another version",
         )
     if not done.stdout.strip():

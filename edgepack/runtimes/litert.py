@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ AGENT_FILES = (
     "timing.py",
 )
 AGENT_MAIN = "import sys\nfrom edgepack.agent.program import main\nsys.exit(main())\n"
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that is not the agent's: a device may say anything."""
 REMARKS = ("sha256", "count", "reason", "share")
 EDGETPU_OPERATOR = "edgetpu-custom-op"
 REFUSALS: Mapping[str, tuple[type[EdgepackError], str, str]] = {
@@ -123,7 +126,7 @@ def command(python: Sequence[str], agent: str, job: Job) -> list[str]:
 
 def parse(stdout: str) -> tuple[Measurement, ...]:
     """Read the agent's answer: its last line is one JSON object."""
-    return _read(stdout, measurements)
+    return _read(stdout, lambda answer: tuple(map(_checked, measurements(answer))))
 
 
 def remarks(stdout: str) -> Mapping[str, Any]:
@@ -137,8 +140,16 @@ def _read(stdout: str, take: Callable[[Mapping[str, Any]], T]) -> T:
         if "error" in answer:
             raise refusal(answer["error"]["kind"], answer["error"]["message"])
         return take(answer)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise DeviceError(f"the agent's answer cannot be read: {stdout[-200:]!r}") from error
+
+
+def _checked(found: Measurement) -> Measurement:
+    """A measurement with values that statistics can be made of; else a ValueError."""
+    least = 1e-9 if found.metric == "latency" else 0.0
+    if not all(found.values) or not all(least <= value < math.inf for value in found.pooled):
+        raise ValueError(f"{found.metric} has values that cannot be")
+    return found
 
 
 def _remarks(answer: Mapping[str, Any]) -> Mapping[str, Any]:
