@@ -17,7 +17,7 @@ import edgepack
 from edgepack import plugins
 
 CHECKOUT = Path(edgepack.__file__).parent.parent
-LIGHT = {"ai-edge-litert", "click", "numpy", "rich"}
+LIGHT = {"ai-edge-litert", "click", "numpy", "paramiko", "rich"}
 DATA_NAMES = (
     "import json, sys; sys.path.insert(0, sys.argv[1])\n"
     "from edgepack.recipe import recipe_names\n"
