@@ -11,6 +11,7 @@ import click
 import edgepack
 from edgepack import plugins
 from edgepack.errors import EdgepackError, InputError
+from edgepack.table import printable_lines
 
 BUG = 70
 INTERRUPTED = 130
@@ -130,9 +131,9 @@ def _fail(error: EdgepackError, *, verbose: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"error: {error.message}", err=True)
+    click.echo(printable_lines(f"error: {error.message}"), err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(printable_lines(f"hint: {error.hint}"), err=True)
     return error.exit_code
 
 

@@ -41,3 +41,8 @@ def number(value: float) -> str:
 def printable(text: object) -> str:
     """A text of a file that anybody may have written, without what would drive a terminal."""
     return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text whose line breaks are its own."""
+    return "\n".join(map(printable, text.split("\n")))

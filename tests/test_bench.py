@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import measured
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import edgepack
+from edgepack import __main__
 from edgepack.bundle import write_bundle
+from edgepack.commands import _console
 from edgepack.commands.bench import command
 from edgepack.device import local_device
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
@@ -22,6 +26,7 @@ from edgepack.measuring.settings import Manners, Settings
 from edgepack.measuring.stand import answer_of, cool_down
 from edgepack.measuring.subject import read_subject
 from edgepack.progress import Progress
+from edgepack.reports import benchmark as report_of
 from edgepack.reports.benchmark import number
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
@@ -273,11 +278,24 @@ def test_a_hot_device_is_waited_for_as_long_as_allowed() -> None:
     steps: list[Progress] = []
     readings = iter([82.0, 75.0, 69.9])
     cool_down(lambda: next(readings), 70.0, 0.2, steps.append)
-    assert [p.note for p in steps] == ["82.0 degrees C, waits for 70"] * len(steps)
-    assert (steps and next(readings, None) is None) or True
+    assert [p.note for p in steps] == ["82.0 degrees C, waits for 70"]
+    assert list(readings) == [69.9]
 
 
 # The table
+
+
+def test_words_of_a_device_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "[/x] Pi \x1b]0;owned\x07\x1b[2J"
+    shown = report_of.render([measured.benchmark(cpu=evil)])
+    assert "[/x] Pi ?]0;owned??[2J" in shown and "\x1b" not in shown and "\nverdict: " in shown
+    stream = io.StringIO()
+    with _console._bar(stream) as report:
+        report(Progress("wait for the device", 1, 2, evil))
+    assert "[/x] Pi ?]0;owned" in stream.getvalue() and "\x1b]" not in stream.getvalue()
+    assert "\x1b" not in _console.line(Progress("wait", 1, 2, evil), 1.0)
+    assert __main__._fail(DeviceError(f"{evil}\nmore", evil), verbose=False) == 4
+    assert "\x1b" not in (said := capsys.readouterr().err) and "\nmore\n" in said
 
 
 def test_table_aligns_its_columns() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgepack.progress import Progress, Reporter, silent
+from edgepack.table import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -38,21 +39,22 @@ def _bar(stream: TextIO) -> Iterator[Reporter]:
     from rich.console import Console
 
     columns = [
-        rich.TextColumn("{task.description}"),
+        rich.TextColumn("{task.description}", markup=False),
         rich.BarColumn(),
         rich.TaskProgressColumn(),
         rich.TimeElapsedColumn(),
         rich.TimeRemainingColumn(),
-        rich.TextColumn("{task.fields[note]}"),
+        rich.TextColumn("{task.fields[note]}", markup=False),
     ]
     tasks: dict[str, TaskID] = {}
     with rich.Progress(*columns, console=Console(file=stream)) as bars:
 
         def report(now: Progress) -> None:
+            note = printable(now.note)
             if now.task not in tasks:
-                tasks[now.task] = bars.add_task(now.task, total=now.total or None, note=now.note)
+                tasks[now.task] = bars.add_task(now.task, total=now.total or None, note=note)
             known: dict[str, Any] = {"total": now.total} if now.total else {}
-            bars.update(tasks[now.task], completed=now.done, note=now.note, **known)
+            bars.update(tasks[now.task], completed=now.done, note=note, **known)
 
         yield report
 
@@ -80,7 +82,7 @@ def line(now: Progress, elapsed_s: float) -> str:
     if now.total:
         parts.append(f"{now.done}/{now.total}")
     if now.note:
-        parts.append(now.note)
+        parts.append(printable(now.note))
     if now.done and now.total and elapsed_s > 1:
         parts.append(f"about {elapsed_s / now.done * (now.total - now.done):.0f} s left")
     return "  ".join(parts)

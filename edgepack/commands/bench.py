@@ -149,11 +149,12 @@ def sweep(given: dict[str, Any]) -> list[Settings]:
 def refuse_failed(outcomes: list[Outcome[tuple[Benchmark, ...]]]) -> None:
     """Say what is wrong with each device that failed, and raise what ends the command."""
     from edgepack.measuring.fleet import failure
+    from edgepack.table import printable_lines
 
     for outcome in outcomes if len(outcomes) > 1 else ():
         if isinstance(outcome.error, EdgepackError):
-            click.echo(f"{outcome.device.name}: {outcome.error.message}", err=True)
-            click.echo(f"  hint: {outcome.error.hint}", err=True)
+            said = f"{outcome.device.name}: {outcome.error.message}\n  hint: {outcome.error.hint}"
+            click.echo(printable_lines(said), err=True)
     if error := failure(outcomes):
         raise error
 

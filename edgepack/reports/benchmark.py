@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgepack import table
 from edgepack.measuring.benchmark import Benchmark
 from edgepack.measuring.measurement import Measurement
-from edgepack.table import number
+from edgepack.table import number, printable_lines
 
 HEADERS = ("measured", "unit", "median", "95 % interval", "MAD", "p90", "p95", "p99", "min", "max")
 SUMMARY = ("device", "model", "threads", "delegate", "median ms", "95 % interval", "peak KiB")
@@ -20,9 +20,13 @@ FEW = 10
 
 
 def render(benchmarks: Sequence[Benchmark]) -> str:
-    """Each benchmark in full, and a table of all where there are several."""
+    """Each benchmark in full, and a table of all where there are several.
+
+    Much of it are words of the device, which may be anything.
+    """
     parts = [render_one(benchmark) for benchmark in benchmarks]
-    return "\n\n".join([*parts, *([overview(benchmarks)] if len(benchmarks) > 1 else [])])
+    parts += [overview(benchmarks)] if len(benchmarks) > 1 else []
+    return printable_lines("\n\n".join(parts))
 
 
 def render_one(benchmark: Benchmark) -> str:
