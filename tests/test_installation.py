@@ -276,17 +276,26 @@ def test_device_with_a_python_of_its_own_is_left_as_it_is() -> None:
 # What does not work
 
 
-def test_runtime_that_crashes_gives_way_to_the_next_one(transport: FakeBoard, shop: Shop) -> None:
-    shop.sell(CRASHES, "2.0")
+@pytest.mark.parametrize(
+    ("interpreter", "said"),
+    [
+        (CRASHES, "crashes with SIGILL on Cortex-A72"),
+        (MISCOUNTS, "does not work on the device: a model gives"),
+    ],
+)
+def test_runtime_that_crashes_or_miscounts_gives_way_to_the_next_one(
+    transport: FakeBoard, shop: Shop, interpreter: str, said: str
+) -> None:
+    shop.sell(interpreter, "2.0")
     shop.sell(WORKS, "1.0")
     found = provide(transport, board(), shop.wish())
     assert found.version == "1.0"
     (note,) = found.notes
-    assert "tflite-runtime 2.0 crashes with SIGILL on Cortex-A72" in note
+    assert f"tflite-runtime 2.0 {said}" in note
     assert "tflite-runtime 1.0 is used instead" in note
     transport.forget()
     assert provide(transport, board(), shop.wish()) == found
-    assert len(transport.runs) == 1, "the crash is remembered, and nothing is sent again"
+    assert len(transport.runs) == 1, "it is remembered, and nothing is sent again"
 
 
 def test_runtime_that_is_pinned_and_crashes_is_an_error(transport: FakeBoard, shop: Shop) -> None:
@@ -298,6 +307,18 @@ def test_runtime_that_is_pinned_and_crashes_is_an_error(transport: FakeBoard, sh
         assert "tflite-runtime==1.0" in caught.value.hint
 
 
+def test_what_works_is_found_behind_what_is_missing(transport: FakeBoard, shop: Shop) -> None:
+    """A preferred runtime that failed in another way than by a crash is tried again each time."""
+    shop.sell(NEEDS_GLIBC, "2.0")
+    shop.sell(WORKS, "1.0")
+    found = provide(transport, board(), shop.wish())
+    (missing, there) = sorted(wheels.choose(board()), key=lambda c: c.release.version != "2.0")
+    assert transport.installed() == [there.key] and missing.key not in transport.installed()
+    said: list[Progress] = []
+    assert provide(transport, board(), shop.wish(), said.append) == found
+    assert {p.note for p in said if p.task == "push"} == {missing.wheels[0].name}
+
+
 def test_crash_of_a_board_is_forgotten_on_another(
     transport: FakeBoard, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,10 +328,12 @@ def test_crash_of_a_board_is_forgotten_on_another(
         provide(transport, board(), shop.wish())
     (key,) = transport.installed()
     request = {"root": str(transport.packages), "keys": [key]}
-    (known,) = program.look(request)["found"]
-    assert known["trial"]["error"] == {"kind": "crash", "message": "SIGILL"}
+    assert program.look(request)["found"][key]["trial"]["error"] == {
+        "kind": "crash",
+        "message": "SIGILL",
+    }
     monkeypatch.setattr(program, "cpu", lambda: ["CPU part : 0xd0b"])
-    assert program.look(request)["found"] == []
+    assert program.look(request)["found"] == {}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +341,6 @@ def test_crash_of_a_board_is_forgotten_on_another(
     [
         (NEEDS_LIBRARY, "needs libstdc++.so.6", "libstdc++6"),
         (NEEDS_GLIBC, "version `GLIBC_2.99' not found", "--runtime-version"),
-        (MISCOUNTS, "a model gives", "--runtime-version"),
         ("raise RuntimeError('one\\ntwo')", "does not work on the device: two", "--runtime"),
         ("import sys; sys.exit('no')", "does not work on the device: no", "--runtime-version"),
     ],

@@ -55,21 +55,20 @@ def main(argv: List[str]) -> int:
 
 
 def look(request: Dict[str, Any]) -> Dict[str, Any]:
-    """What is installed of some keys, in their order, up to the first that works or is missing."""
-    found = []
+    """What is installed of some keys, by key, in their order up to the first that works."""
+    found = {}
     for key in request["keys"]:
         place = os.path.join(request["root"], key)
         state = read_state(place)
-        if state is None:
-            break
-        found.append(description(place, state))
-        if "error" not in state["trial"]:
-            break
+        if state is not None:
+            found[key] = description(place, state)
+            if "error" not in state["trial"]:
+                break
     return {"found": found}
 
 
 def install(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Unpack, try, and keep what works, or the knowledge that it crashes here.
+    """Unpack, try, and keep what works, or the knowledge that it does not.
 
     Keys of a request: folder, key, python, runtime, archives (path and sha256 of each), unused
     (patterns of files that are left out), trial (its source), limit_s (for the trial).
@@ -78,17 +77,15 @@ def install(request: Dict[str, Any]) -> Dict[str, Any]:
     os.makedirs(root, exist_ok=True)
     place = os.path.join(root, request["key"])
     with locked(root):
-        state = read_state(place)
-        if state is None:
-            remove_rests(root, place)
-            state = build(root, place, request)
-    if "error" not in state["trial"] or state["trial"]["error"]["kind"] == "crash":
+        state = read_state(place) or build(root, place, request)
+    if is_lasting(state["trial"]):
         remove_archives(request["archives"])
     return description(place, state)
 
 
 def build(root: str, place: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Make an installation beside its place, and rename it there where that says anything."""
+    remove_rests(root, place)
     check_archives(request["archives"])
     check_space(root, request)
     part = tempfile.mkdtemp(prefix=PART, dir=root)
@@ -96,7 +93,7 @@ def build(root: str, place: str, request: Dict[str, Any]) -> Dict[str, Any]:
         unpack(part, request)
         trial = try_out(part, request)
         state = {"python": request["python"], "cpu": cpu(), "trial": trial, "files": {}}
-        if "error" in trial and trial["error"]["kind"] != "crash":
+        if not is_lasting(trial):
             return state
         if "error" in trial:
             shutil.rmtree(part)
@@ -106,6 +103,11 @@ def build(root: str, place: str, request: Dict[str, Any]) -> Dict[str, Any]:
         return state
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def is_lasting(trial: Dict[str, Any]) -> bool:
+    """Whether a trial says something that will not change: what lacks a library may get it."""
+    return "error" not in trial or trial["error"]["kind"] in ("crash", "result")
 
 
 def publish(part: str, place: str, state: Dict[str, Any]) -> None:
@@ -142,9 +144,8 @@ def description(place: str, state: Dict[str, Any]) -> Dict[str, Any]:
 
 def launcher(place: str, python: str) -> List[str]:
     """What starts Python so that it finds the libraries of Debian's packages."""
-    tree = os.walk(os.path.join(place, "debian", "usr", "lib"))
-    holding = [base for base, _, names in tree if any(".so" in name for name in names)]
-    folders = [base for base in holding if "/python3" not in base[len(place) :]]
+    tree = [base for base, _, names in os.walk(place + "/debian/usr/lib") if ".so" in str(names)]
+    folders = [base for base in tree if "/python3" not in base[len(place) :]]
     return ["env", "LD_LIBRARY_PATH=" + ":".join(sorted(folders)), python] if folders else [python]
 
 
@@ -188,20 +189,20 @@ def check_archives(archives: List[Dict[str, str]]) -> None:
 
 def check_space(root: str, request: Dict[str, Any]) -> None:
     """See that what is unpacked will find room."""
-    sizes_kib = [size_kib(a["path"], request["unused"]) for a in request["archives"]]
-    needed_kib = SPARE_KIB + sum(sizes_kib)
+    needed_kib = SPARE_KIB + sum(size_kib(a["path"], request) for a in request["archives"])
     free_kib = shutil.disk_usage(root).free // 1024
     if free_kib < needed_kib:
         words = "%d MiB are needed, %d MiB are free" % (needed_kib >> 10, free_kib >> 10)
         raise RefusedError("space", words)
 
 
-def size_kib(path: str, unused: List[str]) -> int:
+def size_kib(path: str, request: Dict[str, Any]) -> int:
     """What an archive holds, unpacked."""
     if path.endswith(".deb"):
         return int(run_tool(["dpkg-deb", "--field", path, "Installed-Size"]))
     with zipfile.ZipFile(path) as archive:
-        return sum(i.file_size // 1024 + 4 for i in archive.infolist() if used(i.filename, unused))
+        entries = [i for i in archive.infolist() if used(i.filename, request["unused"])]
+    return sum(entry.file_size // 1024 + 4 for entry in entries)
 
 
 def unpack(part: str, request: Dict[str, Any]) -> None:
@@ -285,7 +286,7 @@ def sha256_of(path: str) -> str:
 
 
 def digest_of(state: Dict[str, Any]) -> str:
-    """sha256 of a record."""
+    """A hash of a record."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

@@ -36,7 +36,7 @@ df -Pk "$files"
 TAKE = """\
 LC_ALL=C; export LC_ALL
 files=$1/files; part=$files/$2.part
-failed() { if [ -e "$part" ]; then exit 1; fi; exit 0; }
+failed() { if [ -e "$part" ] && [ ! -e "$files/$2/$3" ]; then exit 1; fi; exit 0; }
 if [ -f "$part" ] && [ "$(wc -c <"$part")" -gt "$5" ]; then rm -f "$part"; fi
 said=$(dd of="$part" bs="$6" seek="$4" conv=notrunc 2>&1)
 if [ $? != 0 ]; then rm -f "$part"; echo "$said" >&2; exit 1; fi

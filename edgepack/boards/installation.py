@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,9 +132,12 @@ def _bring(
     report(Progress(TASK, 0, 0, "look for one on the device"))
     known = installer.look(transport, candidates)
     faults: list[DeviceError] = []
-    for number, candidate in enumerate(candidates):
-        there = number < len(known)
-        found = known[number] if there else _install(transport, candidate, wish, report)
+    ask = functools.cache(functools.partial(debian.ask, transport))
+    for candidate in candidates:
+        found = known.get(candidate.key)
+        if found is None:
+            packages = ask(candidate.debian) if candidate.debian else ()
+            found = _install(transport, candidate, packages, wish, report)
         if "error" not in found["trial"]:
             return _installation(candidate, found, faults)
         faults.append(installer.fault(str(candidate.release), found["trial"]["error"], board))
@@ -142,10 +146,13 @@ def _bring(
 
 
 def _install(
-    transport: Transport, candidate: Candidate, wish: Wish, report: Reporter
+    transport: Transport,
+    candidate: Candidate,
+    packages: Sequence[debian.Package],
+    wish: Wish,
+    report: Reporter,
 ) -> Mapping[str, Any]:
     """Send what a candidate needs, and have it unpacked and tried."""
-    packages = debian.ask(transport, candidate.debian) if candidate.debian else ()
     if unfit := [p for p in packages if p.package in candidate.debian and not _fits(candidate, p)]:
         words = (
             f"it does not work with {unfit[0].package} {unfit[0].version} of the device's system"

@@ -33,15 +33,15 @@ HINTS = {
 """What to do about each kind of error of the installer."""
 
 
-def look(transport: Transport, candidates: Sequence[Candidate]) -> list[Mapping[str, Any]]:
-    """What is there of some candidates, whole: up to the first that works or is missing.
+def look(transport: Transport, candidates: Sequence[Candidate]) -> Mapping[str, Mapping[str, Any]]:
+    """What is there of some candidates, whole, by their keys: up to the first that works.
 
     Raises:
         DeviceError: if the board does not answer.
     """
     request = {"action": "look", "keys": [candidate.key for candidate in candidates]}
     answer = _ask(transport, candidates[0], request, LOOK_TIMEOUT_S)
-    found: list[Mapping[str, Any]] = answer["found"]
+    found: Mapping[str, Mapping[str, Any]] = answer["found"]
     return found
 
 
