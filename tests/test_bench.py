@@ -17,7 +17,7 @@ import edgepack
 from edgepack import __main__
 from edgepack.bundle import write_bundle
 from edgepack.commands import _console
-from edgepack.commands.bench import command
+from edgepack.commands.bench import command, refuse_invalid, tell
 from edgepack.device import local_device
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measuring.benchmark import from_json
@@ -35,6 +35,7 @@ from edgepack.tflite.interpreter import Interpreter
 from edgepack.transport import Completed, connect
 
 JOB = Job("model.tflite")
+FINDINGS = (("degraded", "other-load"), ("invalid", "throttled"))
 QUICK = ["--seconds=0.05", "--processes=2"]
 
 
@@ -205,6 +206,26 @@ def test_out_in_no_folder_is_refused_before_measuring(models: Path, tmp_path: Pa
     assert isinstance(result.exception, InputError) and "there is no folder" in str(
         result.exception
     )
+
+
+def test_a_history_that_cannot_be_written_costs_no_result(
+    tmp_path: Path, own_history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_history / "edgepack").write_text("no folder")
+    out = tmp_path / "out.json"
+    with pytest.raises(InputError, match="cannot make the folder"):
+        tell([measured.benchmark()], out, as_json=False, history=True)
+    assert "verdict: valid" in capsys.readouterr().out
+    assert len(from_json(json.loads(out.read_text()))) == 1
+
+
+def test_the_hint_is_that_of_what_makes_a_measurement_invalid() -> None:
+    findings = [measured.verdict(*words)["findings"][0] for words in FINDINGS]
+    findings[1]["hint"] = "cool it"
+    judged = {"state": "invalid", "codes": ["other-load", "throttled"], "findings": findings}
+    with pytest.raises(GateError, match=r"invalid: throttled$") as caught:
+        refuse_invalid([measured.benchmark(), measured.benchmark(judged=judged)])
+    assert caught.value.hint == "cool it"
 
 
 # The runtime

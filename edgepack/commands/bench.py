@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,9 @@ def command(
     """
     from edgepack.measuring.settings import Manners
     from edgepack.measuring.subject import read_subject
+    from edgepack.measuring.writing import check_folder
 
-    check_out(out)
+    check_folder(out)
     devices = devices_of(names)
     subjects = [read_subject(model) for model in models]
     manners = Manners(**{name: given.pop(name) for name in MANNERS})
@@ -109,17 +111,19 @@ def measure_all(
 
 
 def tell(found: list[Benchmark], out: Path | None, *, as_json: bool, history: bool) -> None:
-    """Print what was found, and keep it where it is wanted."""
+    """Print what was found, and keep it where it is wanted; one that fails stops no other."""
     from edgepack.measuring.benchmark import to_json
     from edgepack.measuring.history import keep
+    from edgepack.measuring.writing import write_whole
     from edgepack.reports import benchmark as report
 
     document = json.dumps(to_json(found))
-    click.echo(document if as_json else report.render(found))
-    if out:
-        write(out, document)
-    if history:
-        keep(found)
+    with ExitStack() as others:
+        if history:
+            others.callback(keep, found)
+        if out:
+            others.callback(write_whole, out, document + "\n")
+        click.echo(document if as_json else report.render(found))
 
 
 def devices_of(names: tuple[str, ...]) -> list[Device]:
@@ -165,30 +169,6 @@ def refuse_invalid(benchmarks: list[Benchmark]) -> None:
 
     for found in benchmarks:
         if found.verdict["state"] == "invalid":
-            codes = ", ".join(found.verdict["codes"])
-            raise GateError(
-                f"the measurement is invalid: {codes}", found.verdict["findings"][0]["hint"]
-            )
-
-
-def check_out(out: Path | None) -> None:
-    """Refuse a file in a folder that does not exist before anything slow starts."""
-    from edgepack.errors import InputError
-
-    if out and not out.absolute().parent.is_dir():
-        raise InputError(
-            f"cannot write {out}: there is no folder {out.absolute().parent}", "make it"
-        )
-
-
-def write(out: Path, document: str) -> None:
-    """Write the JSON whole or not at all."""
-    from edgepack.errors import InputError
-
-    part = out.with_name(out.name + ".part")
-    try:
-        part.write_text(document + "\n", encoding="utf-8")
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"cannot write {out}: {error.strerror}", "name another --out") from error
+            against = [f for f in found.verdict["findings"] if f["state"] == "invalid"]
+            codes = ", ".join(finding["code"] for finding in against)
+            raise GateError(f"the measurement is invalid: {codes}", against[0]["hint"])
