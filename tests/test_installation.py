@@ -38,6 +38,7 @@ from edgepack.progress import Progress
 from edgepack.transport import Completed, Transport
 from edgepack.transports.local import Local
 
+DEBIAN_PYTHON = "/usr/bin/python3"
 TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 WORKS = "from ai_edge_litert.interpreter import Interpreter"
 CRASHES = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)"
@@ -131,9 +132,17 @@ class Shop:
     def table(self) -> Table:
         return Table(tuple(self.releases), tuple(self.wheels), ("*/tests/*",))
 
-    def sell(self, interpreter: str, version: str = "1.0", extra: int = 0) -> None:
+    def sell(
+        self,
+        interpreter: str,
+        version: str = "1.0",
+        *,
+        extra: int = 0,
+        machine: str = "x86_64",
+        numpy_from: str = "1.0",
+    ) -> None:
         """Add a tflite-runtime with this source as its interpreter, and so many further bytes."""
-        name = f"tflite_runtime-{version}-{TAG}-{TAG}-manylinux_2_17_x86_64.whl"
+        name = f"tflite_runtime-{version}-{TAG}-{TAG}-manylinux_2_17_{machine}.whl"
         with zipfile.ZipFile(self.folder / name, "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr("tflite_runtime/__init__.py", "")
             file.writestr("tflite_runtime/interpreter.py", interpreter)
@@ -143,7 +152,8 @@ class Shop:
             file.writestr(f"tflite_runtime-{version}.dist-info/METADATA", metadata_text)
         digest = hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
         self.wheels.append(Wheel(name, digest))
-        self.releases.append(Release("tflite-runtime", version, "1.0", "9", {"x86_64": "2.17"}))
+        glibc = {machine: "2.17"}
+        self.releases.append(Release("tflite-runtime", version, numpy_from, "9", glibc))
 
     def wish(self, version: str = "") -> Wish:
         return Wish(version, self.folder)
@@ -354,6 +364,35 @@ def test_runtime_that_fails_is_told_in_one_line_and_not_kept(
     assert said in caught.value.message and hint in caught.value.hint
     assert "\n" not in caught.value.message and len(caught.value.message) < 400
     assert transport.installed() == [] and transport.rests() == []
+
+
+class OldDebian(FakeBoard):
+    """A board whose distribution has an old numpy."""
+
+    def run(self, argv: Sequence[str], **kwargs: Any) -> Completed:
+        if "apt-get" not in argv:
+            return super().run(argv, **kwargs)
+        self.runs.append("apt-get")
+        name = "python3-numpy_1%3a1.19.5-1_armhf.deb"
+        line = f"'http://127.0.0.1:9/{name}' {name} 1 SHA256:{'0' * 64}\n"
+        return Completed(0, line.encode(), "")
+
+
+@pytest.mark.skipif(not Path(DEBIAN_PYTHON).exists(), reason=f"there is no {DEBIAN_PYTHON}")
+def test_runtime_that_is_too_new_for_numpy_of_the_distribution_is_not_sent(shop: Shop) -> None:
+    for version in ("3.0", "2.0"):
+        shop.sell(WORKS, version, machine="armv7l", numpy_from="1.23.2")
+    transport = OldDebian()
+    try:
+        old = board(path=DEBIAN_PYTHON, architecture="armv7l", packages={})
+        with pytest.raises(
+            DeviceError, match=r"with python3-numpy 1\.19\.5-1 of the device"
+        ) as caught:
+            provide(transport, old, shop.wish())
+        assert "3.0 does not" in caught.value.message and "2.0 does not" in caught.value.message
+        assert transport.runs == [DEBIAN_PYTHON, "apt-get"], "apt is asked once, nothing is sent"
+    finally:
+        transport.close()
 
 
 def test_all_that_failed_are_named(transport: FakeBoard, shop: Shop) -> None:
