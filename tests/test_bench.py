@@ -18,9 +18,10 @@ from edgepack import __main__
 from edgepack.bundle import write_bundle
 from edgepack.commands import _console
 from edgepack.commands.bench import command, refuse_invalid, tell
-from edgepack.device import local_device
+from edgepack.device import Device, local_device
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measuring.benchmark import from_json
+from edgepack.measuring.fleet import failure, side_by_side
 from edgepack.measuring.session import measure
 from edgepack.measuring.settings import Manners, Settings
 from edgepack.measuring.stand import answer_of, cool_down
@@ -226,6 +227,24 @@ def test_the_hint_is_that_of_what_makes_a_measurement_invalid() -> None:
     with pytest.raises(GateError, match=r"invalid: throttled$") as caught:
         refuse_invalid([measured.benchmark(), measured.benchmark(judged=judged)])
     assert caught.value.hint == "cool it"
+
+
+def test_devices_that_fail_stop_no_other() -> None:
+    devices = [Device(name, address=f"pi@{name}") for name in ("good", "lost", "odd")]
+
+    def work(device: Device) -> str:
+        if device.name == "lost":
+            raise DeviceError("gone")
+        return {"good": "measured"}[device.name]
+
+    good, lost, odd = outcomes = side_by_side(devices, work)
+    assert good.result == "measured" and good.error is None
+    assert isinstance(lost.error, DeviceError) and isinstance(odd.error, KeyError)
+    told = failure([good, lost])
+    assert isinstance(told, DeviceError) and told.message == "1 of 2 devices failed: lost"
+    assert failure([lost]) is lost.error and failure([good]) is None
+    with pytest.raises(KeyError):
+        failure(outcomes)
 
 
 # The runtime

@@ -39,10 +39,7 @@ def side_by_side(devices: Sequence[Device], work: Callable[[Device], T]) -> list
         work: what to do on one of them.
 
     Returns:
-        an outcome for each device, in their order.
-
-    Raises:
-        Exception: whatever is no `EdgepackError`, after all have ended.
+        an outcome for each device, in their order; give them to `failure`, which raises bugs.
     """
     outcomes: list[Outcome[T]] = [Outcome(device) for device in devices]
     threads = [
@@ -52,16 +49,13 @@ def side_by_side(devices: Sequence[Device], work: Callable[[Device], T]) -> list
         thread.start()
     for thread in threads:
         thread.join()
-    for outcome in outcomes:
-        if outcome.error is not None and not isinstance(outcome.error, EdgepackError):
-            raise outcome.error
     return outcomes
 
 
 def _do(outcome: Outcome[T], work: Callable[[Device], T]) -> None:
     try:
         outcome.result = work(outcome.device)
-    except BaseException as error:  # it is raised again where the threads were started
+    except BaseException as error:  # a bug is raised again, when the others have their results
         outcome.error = error
 
 
@@ -77,7 +71,14 @@ def own_line(report: Reporter, device: Device, devices: Sequence[Device]) -> Rep
 
 
 def failure(outcomes: Sequence[Outcome[T]]) -> EdgepackError | None:
-    """What to end with where devices failed; None where none did."""
+    """What to end with where devices failed; None where none did.
+
+    Raises:
+        BaseException: what ended the work on a device and is no `EdgepackError`: a bug.
+    """
+    for outcome in outcomes:
+        if outcome.error is not None and not isinstance(outcome.error, EdgepackError):
+            raise outcome.error
     failed = {o.device.name: o.error for o in outcomes if isinstance(o.error, EdgepackError)}
     if not failed:
         return None
