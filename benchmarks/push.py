@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=50)
     given = parser.parse_args()
     if given.address:
-        hop = find_route(given.address)[-1]
+        *jumps, hop = find_route(given.address)
+        if jumps:
+            sys.exit("name a device that can be reached without ProxyJump")
         measure(hop, given.address, given.rounds, given.megabytes * 1_000_000)
         return
     if reason := image.missing("arm64"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -58,21 +59,24 @@ class Ssh:
     ) -> Completed:
         """Run a program from the user's home folder there; connecting has times of its own."""
         again = repeatable and not isinstance(stdin, Iterator)
+        return_s = self._patience.return_s if again else 0.0
         for _ in range(self._patience.repeats if again else 0):
-            try:
-                return self._run_once(argv, stdin, timeout_s)
-            except ConnectionLostError:
-                self._reconnected(self._patience.return_s)
-        return self._run_once(argv, stdin, timeout_s)
+            with contextlib.suppress(ConnectionLostError):
+                return self._run_once(argv, stdin, timeout_s, return_s)
+        return self._run_once(argv, stdin, timeout_s, return_s)
 
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
 
     def _run_once(
-        self, argv: Sequence[str], stdin: bytes | Iterable[bytes], timeout_s: float
+        self,
+        argv: Sequence[str],
+        stdin: bytes | Iterable[bytes],
+        timeout_s: float,
+        return_s: float,
     ) -> Completed:
-        program = self._start(argv)
+        program = self._start(argv, return_s)
         try:
             return converse(program, stdin, timeout_s)
         except TimeoutError as error:
@@ -83,15 +87,15 @@ class Ssh:
         finally:
             program.close()
 
-    def _start(self, argv: Sequence[str]) -> RemoteProgram:
+    def _start(self, argv: Sequence[str], return_s: float) -> RemoteProgram:
         """Start a program, over a new connection where the old one turns out to have dropped."""
         from edgepack.ssh.program import RemoteProgram
 
-        connection = self._reconnected()
+        connection = self._reconnected(return_s)
         try:
             channel = connection.open()
         except ConnectionLostError:
-            connection = self._reconnected()
+            connection = self._reconnected(return_s)
             channel = connection.open()
         return RemoteProgram(connection, channel, argv, self._patience)
 
@@ -100,7 +104,7 @@ class Ssh:
 
         return connect(self._route, self._patience, accept_new=self._accept_new)
 
-    def _reconnected(self, return_s: float = 0.0) -> Connection:
+    def _reconnected(self, return_s: float) -> Connection:
         """The connection, made anew if it dropped; a device that is away has a while to come back.
 
         It is waited for once only: what cleans up after a failure must not wait again.
