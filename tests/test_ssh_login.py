@@ -8,6 +8,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -233,6 +234,34 @@ def test_a_passphrase_is_asked_for_once_at_a_terminal_and_not_shown(stranger: Ac
     shown = at_terminal(stranger.address(), ["wrong one", PASSPHRASE])
     assert shown.count("let in") == 2 and shown.count(f"passphrase of {key}: <typed>") == 2
     assert PASSPHRASE not in shown and "wrong one" not in shown
+
+
+IN_A_THREAD = """
+import threading
+from edgepack.ssh.secrets import ask
+thread = threading.Thread(target=ask, args=("password: ", str), daemon=True)
+thread.start()
+try:
+    thread.join()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupted_question_leaves_a_terminal_that_shows_what_is_typed() -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", IN_A_THREAD])
+    shows = [True]
+    deadline = time.monotonic() + 30
+    while shows[-1] and time.monotonic() < deadline:
+        time.sleep(0.05)
+        shows.append(bool(termios.tcgetattr(terminal)[3] & termios.ECHO))
+    os.write(terminal, b"\x03")
+    os.waitpid(process, 0)
+    shows.append(bool(termios.tcgetattr(terminal)[3] & termios.ECHO))
+    os.close(terminal)
+    assert shows[-2:] == [False, True]
 
 
 def test_wrong_passphrases_come_to_an_end(stranger: Account) -> None:

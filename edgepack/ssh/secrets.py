@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 PASSWORD = "EDGEPACK_SSH_PASSWORD"
@@ -44,8 +46,19 @@ def ask(prompt: str, use: Callable[[str], T | None]) -> T | None:
         if prompt in _known:
             found: T = _known[prompt]  # type: ignore[assignment]
             return found
+        if can_ask():
+            _restore_echo_at_exit()
         for _ in range(TRIES if can_ask() else 0):
             if (made := use(getpass.getpass(prompt))) is not None:
                 _known[prompt] = made
                 return made
     return None
+
+
+@cache
+def _restore_echo_at_exit() -> None:
+    """Questions are asked in threads, which an interrupt ends while nothing typed is shown."""
+    import termios
+
+    terminal = sys.stdin.fileno()
+    atexit.register(termios.tcsetattr, terminal, termios.TCSANOW, termios.tcgetattr(terminal))
