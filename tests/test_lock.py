@@ -129,6 +129,19 @@ def test_every_user_can_open_the_file_and_no_link_is_followed(file: Path, tmp_pa
     assert not (tmp_path / "target").exists()
 
 
+def test_what_is_no_file_of_its_own_is_refused_and_left_alone(file: Path, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    diary.write_text("dear diary")
+    file.hardlink_to(diary)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (file, pipe, tmp_path):
+        with pytest.raises(RefusedError) as caught:
+            lock.take(str(path), "mallory", "m", 0)
+        assert caught.value.kind == "lock"
+    assert diary.read_text() == "dear diary" and stat.S_IMODE(diary.stat().st_mode) != 0o666
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_finds_the_board_in_use(tmp_path: Path) -> None:
     public = tmp_path / "public"

@@ -120,21 +120,36 @@ def locked(path: str, token: str) -> int:
 
 
 def opened(path: str) -> int:
-    """The file, made where there is none, for every user; a link is not followed."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    """The file, made where there is none, for every user.
+
+    Where every user may write, any may put a link to another's file, or a pipe, in its place.
+    """
+    file = opened_or_made(path)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(file)
+        raise RefusedError("lock", "%s: not a file of its own" % path)
+    return file
+
+
+def opened_or_made(path: str) -> int:
+    """Whatever has this name, or a new file; a symbolic link is not followed."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         # Without O_CREAT, which a sticky folder forbids for a file of another user.
-        return os.open(path, flags)
-    except FileNotFoundError:
-        pass
+        return os.open(path, flags) if os.path.lexists(path) else made(path, flags)
+    except (FileExistsError, FileNotFoundError) as error:
+        if not os.path.isdir(os.path.dirname(path)):
+            raise RefusedError("lock", "%s: %s" % (path, error.strerror)) from error
+        raise BusyError({}) from error  # made or removed at this moment: the next try finds it so
     except OSError as error:
         raise RefusedError("lock", "%s: %s" % (path, error.strerror)) from error
-    try:
-        file = os.open(path, flags | os.O_CREAT, 0o666)
-        if os.fstat(file).st_uid == os.getuid():
-            os.fchmod(file, 0o666)
-    except OSError as error:
-        raise RefusedError("lock", "%s: %s" % (path, error.strerror)) from error
+
+
+def made(path: str, flags: int) -> int:
+    """A new file that every user may open."""
+    file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    os.fchmod(file, 0o666)
     return file
 
 
