@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from edgepack.agent import edgetpu, inputs, leash, outputs, profiler
-from edgepack.agent.model import Runtime
+from edgepack.agent.model import Runtime, version_of
 from edgepack.agent.refusal import RefusedError
 from edgepack.errors import DeviceError, ModelError
 from edgepack.runtime import DELEGATES, KINDS, Job
@@ -64,6 +64,17 @@ def test_the_agent_offers_what_the_contract_names() -> None:
 
     assert program.KINDS == KINDS
     assert program.DELEGATES == DELEGATES
+
+
+def test_a_runtime_that_pip_did_not_install_has_a_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runtime_of_a_board").mkdir()
+    text = "__version__ = '2.5.0'"
+    (tmp_path / "runtime_of_a_board" / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert version_of("runtime_of_a_board") == "2.5.0"
+    assert version_of("numpy") == np.__version__
 
 
 # Outputs

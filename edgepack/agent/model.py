@@ -71,10 +71,9 @@ def place_on_path(package: str) -> int:
 def version_of(package: str) -> str:
     """The version of an installed package."""
     try:
-        metadata = importlib.import_module("importlib.metadata")
-    except ImportError:  # Python 3.7
+        return str(importlib.import_module("importlib.metadata").version(package))
+    except ImportError:  # Python 3.7, or a package that pip did not install
         return str(getattr(importlib.import_module(package), "__version__", "unknown"))
-    return str(metadata.version(package))
 
 
 def first_run(interpreter: Any) -> None:
