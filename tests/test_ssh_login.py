@@ -264,6 +264,13 @@ def test_an_interrupted_question_leaves_a_terminal_that_shows_what_is_typed() ->
     assert shows[-2:] == [False, True]
 
 
+def test_no_answer_is_none(stranger: Account) -> None:
+    stranger.know(stranger.server.port)
+    stranger.take_key("locked")
+    shown = at_terminal(stranger.address(), ["\x04"] * 4)
+    assert "error:" in shown and "needs a passphrase" in shown and "Traceback" not in shown
+
+
 def test_wrong_passphrases_come_to_an_end(stranger: Account) -> None:
     stranger.know(stranger.server.port)
     stranger.take_key("locked")

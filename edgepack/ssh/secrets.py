@@ -49,7 +49,11 @@ def ask(prompt: str, use: Callable[[str], T | None]) -> T | None:
         if can_ask():
             _restore_echo_at_exit()
         for _ in range(TRIES if can_ask() else 0):
-            if (made := use(getpass.getpass(prompt))) is not None:
+            try:
+                typed = getpass.getpass(prompt)
+            except EOFError:  # Ctrl-D: there is none
+                break
+            if (made := use(typed)) is not None:
                 _known[prompt] = made
                 return made
     return None
