@@ -21,6 +21,7 @@ from edgepack.commands.bench import command, refuse_invalid, tell
 from edgepack.device import Device, local_device
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measuring.benchmark import from_json
+from edgepack.measuring.correctness import read_golden
 from edgepack.measuring.fleet import failure, side_by_side
 from edgepack.measuring.session import measure
 from edgepack.measuring.settings import Manners, Settings
@@ -302,6 +303,27 @@ def test_an_answer_that_cannot_be_read(stdout: str) -> None:
 def test_a_refusal_is_the_error_of_its_kind(kind: str, error: type[Exception]) -> None:
     with pytest.raises(error, match="the reason"):
         litert.parse(json.dumps({"error": {"kind": kind, "message": "the reason"}}))
+
+
+@pytest.mark.parametrize("damage", ["cut", "content", "method", "no archive"])
+def test_arrays_that_cannot_be_read_are_no_bug(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "outputs.npz"
+    np.savez_compressed(path, **{"output.a": np.arange(10_000.0)})
+    assert read_golden(path)[1]["a"][-1] == 9999
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        del content[60:]
+    elif damage == "content":
+        content[120:140] = bytes(20)
+    elif damage == "method":
+        content[8] = content[content.rindex(b"PK\1\2") + 10] = 99
+    else:
+        buffer = io.BytesIO()
+        np.save(buffer, np.arange(3))
+        content[:] = buffer.getvalue()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_golden(path)
 
 
 def test_an_agent_that_died_without_a_word() -> None:

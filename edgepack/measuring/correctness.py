@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,11 +126,25 @@ def read_golden(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         InputError: if the file cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+        arrays = read_arrays(path)
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}", "type: edgepack verify") from error
     return _under(arrays, "input."), _under(arrays, "output.")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` that anybody may have written.
+
+    Raises:
+        ValueError: if it is none, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path):
+            pass
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
 
 
 def _under(arrays: Arrays, prefix: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from edgepack.boards.files import discard, fetch, push
 from edgepack.data.dataset import Dataset, Split, match, open_source
 from edgepack.errors import DeviceError, InputError
 from edgepack.evaluate import derive_metric, read_metric
-from edgepack.measuring.correctness import compare, read_golden, tolerances
+from edgepack.measuring.correctness import compare, read_arrays, read_golden, tolerances
 from edgepack.measuring.stand import Stand
 from edgepack.measuring.subject import Subject
 from edgepack.progress import Progress, Reporter
@@ -151,9 +150,8 @@ def outputs_of(stand: Stand, job: Job, names: Iterable[str]) -> dict[str, NDArra
 
 def _read(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name.removeprefix("output."): arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return {name.removeprefix("output."): y for name, y in read_arrays(file).items()}
+    except ValueError as error:
         raise DeviceError(
             f"the outputs of the device cannot be read: {error}", "measure again"
         ) from error
