@@ -180,6 +180,13 @@ def test_a_timeout_kills_the_process(models: Path) -> None:
     assert "had not ended after 1 s" in error.message
 
 
+@pytest.mark.parametrize("option", ["--timeout", "--wait", "--cool-wait", "--seconds"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e10", "-1"])
+def test_a_time_without_an_end_is_refused(option: str, value: str, models: Path) -> None:
+    result = invoke(models / "resnet8_int8.tflite", f"{option}={value}")
+    assert result.exit_code == 2 and option in result.output
+
+
 def test_an_unknown_device_says_what_there_is(models: Path) -> None:
     error = invoke(models / "resnet8_int8.tflite", "--device", "lokal").exception
     assert isinstance(error, InputError)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+LONGEST_S = 7 * 24 * 3600
+
 
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers above zero with commas between them."""
@@ -21,6 +23,17 @@ class Numbers(click.ParamType[tuple[int, ...]]):
                 f"{value!r} is no list of whole numbers above zero, such as 1,2,4", param, ctx
             )
         return tuple(dict.fromkeys(int(word) for word in words))
+
+
+class Seconds(click.FloatRange):
+    """A time in seconds that comes to an end."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The time; above `LONGEST_S` no clock takes it."""
+        found = float(super().convert(value, param, ctx))
+        if not found <= LONGEST_S:
+            self.fail(f"{value!r} is no time of at most {LONGEST_S} s", param, ctx)
+        return found
 
 
 OPTIONS = [
@@ -56,7 +69,7 @@ OPTIONS = [
         "--seconds",
         default=1.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=Seconds(0),
         help="Shortest time of timed runs in each process.",
     ),
     click.option(
@@ -79,7 +92,7 @@ OPTIONS = [
         "timeout_s",
         default=600.0,
         show_default=True,
-        type=click.FloatRange(0, min_open=True),
+        type=Seconds(0, min_open=True),
         help="Seconds after which a process is killed.",
     ),
     click.option(
@@ -87,7 +100,7 @@ OPTIONS = [
         "wait_s",
         default=600.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=Seconds(0),
         help="Seconds to wait for somebody else who measures on the device.",
     ),
     click.option(
@@ -102,7 +115,7 @@ OPTIONS = [
         "cool_wait_s",
         default=300.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=Seconds(0),
         help="Seconds to wait for that.",
     ),
     click.option(
