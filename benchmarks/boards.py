@@ -15,6 +15,9 @@ from lab import image, sshd
 from lab.machine import VirtualPi
 
 HOST = "Host {name}\n HostName {host}\n Port {port}\n User {user}\n IdentityFile {key}\n"
+TABLE = '[{name}]\naddress = "{name}"\nfolder = "{own}"\nlock = "{own}.lock"\n'
+"""Doors to one machine do not wait for each other as boards' users do."""
+
 REST = " UserKnownHostsFile {known_hosts}\n IdentitiesOnly yes\n"
 
 
@@ -68,8 +71,9 @@ def listed(folder: Path, server: sshd.Sshd) -> tuple[list[str], dict[str, str]]:
         for name, port in zip(names, server.ports, strict=True)
     ]
     environment = ssh_home(home, hosts)
-    tables = [f'[{n}]\naddress = "{n}"\nfolder = "{folder}/devices/{n}"\n' for n in names]
-    (home / "edgepack" / "devices.toml").write_text("".join(tables))
+    (home / "edgepack" / "devices.toml").write_text(
+        "".join(TABLE.format(name=n, own=folder / "devices" / n) for n in names)
+    )
     return names, environment
 
 

@@ -32,6 +32,8 @@ class Device:
         transport: the transport that reaches it.
         address: what the transport connects to; empty for this machine.
         folder: where edgepack's files live on the device, relative to the home folder there.
+        lock: the file that is locked there while somebody measures; empty for the one of all users
+            of the board, so that no two disturb each other.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Device:
     transport: str = "ssh"
     address: str = ""
     folder: str = FOLDER
+    lock: str = ""
 
 
 def local_device() -> Device:
@@ -149,7 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _make(path: Path, name: str, facts: Any) -> Device:
     where = f"device {name} in {path}"
-    keys = ("address", "target", "transport", "folder")
+    keys = ("address", "target", "transport", "folder", "lock")
     if not isinstance(facts, dict):
         raise InputError(f"{path}: {name} is no device", f"write [{name}] on a line of its own")
     for key, value in facts.items():

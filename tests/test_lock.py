@@ -18,8 +18,9 @@ import pytest
 
 from edgepack.agent import lock
 from edgepack.agent.refusal import RefusedError
-from edgepack.boards.lock import Lease, hold, own_file
-from edgepack.device import FOLDER, local_device
+from edgepack.boards.lock import Lease, hold
+from edgepack.boards.renewal import renewed
+from edgepack.device import local_device
 from edgepack.errors import DeviceError
 from edgepack.progress import Progress
 from edgepack.runtime import Job
@@ -199,13 +200,9 @@ def test_the_lock_of_a_board_lies_where_all_users_may_write(
 # From the host
 
 
-@pytest.mark.parametrize(("folder", "file"), [(FOLDER, ""), ("other", "other/lock")])
-def test_a_folder_of_its_own_has_a_lock_of_its_own(
-    transport: Local, folder: str, file: str
-) -> None:
-    transport.folder, made = folder, transport.folder
-    assert own_file(transport) == file
-    transport.folder = made
+def own(transport: Local) -> str:
+    """A lock that no other test has to do with."""
+    return f"{transport.folder}/lock"
 
 
 @pytest.fixture
@@ -223,7 +220,7 @@ def command(transport: Local) -> tuple[str, str]:
 
 
 def test_hold_claims_jobs_and_lets_go(transport: Local, command: tuple[str, str]) -> None:
-    with hold(transport, command, "ann@desk") as held:
+    with hold(transport, command, "ann@desk", file=own(transport)) as held:
         job = held.claim(Job("m.tflite"))
         assert (job.lock, job.owner, job.token) == (held.file, "ann@desk", held.token)
         assert lease(Path(held.file))["owner"] == "ann@desk"
@@ -236,11 +233,11 @@ def test_two_sessions_take_turns(transport: Local, command: tuple[str, str]) -> 
     inside: list[str] = []
 
     def second() -> None:
-        with hold(transport, command, "bob@desk", 60, said.append):
+        with hold(transport, command, "bob@desk", 60, said.append, own(transport)):
             inside.append("bob")
 
     thread = threading.Thread(target=second)
-    with hold(transport, command, "ann@desk"):
+    with hold(transport, command, "ann@desk", file=own(transport)):
         thread.start()
         while not said:
             time.sleep(0.05)
@@ -252,9 +249,9 @@ def test_two_sessions_take_turns(transport: Local, command: tuple[str, str]) -> 
 
 def test_who_waits_too_long_is_told_who_has_it(transport: Local, command: tuple[str, str]) -> None:
     with (
-        hold(transport, command, "ann@desk"),
+        hold(transport, command, "ann@desk", file=own(transport)),
         pytest.raises(DeviceError, match=r"in use: ann@desk has had it for \d+ s") as caught,
-        hold(transport, command, "bob@desk", wait_s=0.5),
+        hold(transport, command, "bob@desk", wait_s=0.5, file=own(transport)),
     ):
         pass
     assert caught.value.exit_code == 4 and caught.value.hint
@@ -263,7 +260,7 @@ def test_who_waits_too_long_is_told_who_has_it(transport: Local, command: tuple[
 def test_a_session_that_lost_the_board_does_not_measure(
     transport: Local, command: tuple[str, str], models: Path
 ) -> None:
-    with hold(transport, command, "ann@desk") as held:
+    with hold(transport, command, "ann@desk", file=own(transport)) as held:
         file = Path(held.file)
         file.write_text(file.read_text().replace(held.token, "another").replace("ann", "bob"))
         job = held.claim(Job(str(models / "hello_world_int8.tflite")))
@@ -277,7 +274,7 @@ def test_a_session_that_lost_the_board_does_not_measure(
 def test_a_measuring_process_holds_the_lock_and_renews_the_lease(
     transport: Local, command: tuple[str, str], models: Path
 ) -> None:
-    with hold(transport, command, "ann@desk") as held:
+    with hold(transport, command, "ann@desk", file=own(transport)) as held:
         before = lease(Path(held.file))
         job = held.claim(Job(str(models / "hello_world_int8.tflite"), seconds=0.5, warmup_s=0.5))
         argv = litert.command(command[:1], command[1], job)
@@ -296,3 +293,16 @@ def test_a_lock_that_cannot_be_written_says_so(transport: Local, command: tuple[
     with pytest.raises(DeviceError, match="/proc/no/such/lock") as caught:
         lost.state()
     assert "permissions" in caught.value.hint
+
+
+def test_a_lease_is_renewed_while_nothing_is_measured(
+    transport: Local, command: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepack.boards.renewal.EVERY_S", 0.1)
+    with hold(transport, command, "ann@desk", file=own(transport)) as held:
+        before = lease(Path(held.file))["until_s"]
+        with renewed(held):
+            time.sleep(1.5)
+        after = lease(Path(held.file))["until_s"]
+        time.sleep(0.5)
+        assert before < after == lease(Path(held.file))["until_s"]  # type: ignore[operator]

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgepack.device import FOLDER
 from edgepack.errors import DeviceError
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.runtime import Job
@@ -81,6 +80,7 @@ def hold(
     owner: str,
     wait_s: float = 600.0,
     report: Reporter = silent,
+    file: str = "",
 ) -> Iterator[Lease]:
     """Hold a board until the end of a ``with`` block.
 
@@ -90,11 +90,12 @@ def hold(
         owner: who wants it, for others to read: ``user@host``.
         wait_s: how long to wait for others, in s.
         report: is told who has it.
+        file: the lock on the board; empty for that of all its users.
 
     Raises:
         DeviceError: if others still have it after that, or the board does not answer.
     """
-    wanted = Lease(transport, tuple(command), owner, secrets.token_hex(8), own_file(transport))
+    wanted = Lease(transport, tuple(command), owner, secrets.token_hex(8), file)
     lease = _wait(wanted, wait_s, report)
     try:
         yield lease
@@ -102,11 +103,6 @@ def hold(
         # Where the link is gone, the lease runs out by itself.
         with suppress(DeviceError):
             lease._ask("lock", "release", f"--file={lease.file}")
-
-
-def own_file(transport: Transport) -> str:
-    """The lock of a device with a folder of its own; empty for that of all users of the board."""
-    return "" if transport.folder == FOLDER else f"{transport.folder}/lock"
 
 
 def _wait(wanted: Lease, wait_s: float, report: Reporter) -> Lease:
