@@ -268,6 +268,40 @@ def test_runtime_of_the_board_is_used_where_no_wheel_fits(transport: FakeBoard, 
         provide(transport, board(architecture="riscv64"), shop.wish())
 
 
+def test_an_edge_tpu_gets_the_runtime_of_the_board_or_one_that_libedgetpu_bears(
+    transport: FakeBoard, shop: Shop
+) -> None:
+    shop.sell(WORKS, "2.14.0")
+    shop.sell(WORKS, "2.12.0")
+    shop.sell(WORKS, "2.11.0")
+    wish = replace(shop.wish(), edgetpu=True)
+    found = provide(transport, board(), wish)
+    assert (found.version, found.notes) == ("2.11.0", ())
+    own = board(packages={"numpy": metadata.version("numpy"), "ai-edge-litert": ""})
+    found = provide(transport, own, wish)
+    assert found.runtime == "ai-edge-litert" and found.python == (sys.executable,)
+    assert "libedgetpu 16.0 crashes with TFLite 2.12 and later" in found.notes[0]
+    named = provide(transport, own, replace(wish, version="tflite-runtime==2.14.0"))
+    assert named.version == "2.14.0" and "libedgetpu" in named.notes[0]
+
+
+def test_an_edge_tpu_without_a_runtime_that_it_bears_is_told(
+    transport: FakeBoard, shop: Shop
+) -> None:
+    shop.sell(WORKS, "2.14.0")
+    shop.sell(WORKS, "2.11.0", machine="aarch64")
+    with pytest.raises(DeviceError, match=r"libedgetpu 16\.0 crashes .* 2\.11\.0 fits") as caught:
+        provide(transport, board(), replace(shop.wish(), edgetpu=True))
+    assert "docs/coral.md" in caught.value.hint and not transport.packages.exists()
+
+
+def test_a_crash_with_an_edge_tpu_names_libedgetpu(transport: FakeBoard, shop: Shop) -> None:
+    shop.sell(CRASHES, "2.11.0")
+    with pytest.raises(DeviceError, match=r"2\.11\.0 crashes with SIGILL") as caught:
+        provide(transport, board(), replace(shop.wish(), edgetpu=True))
+    assert "libedgetpu" in caught.value.hint and "--runtime-version" not in caught.value.hint
+
+
 def test_device_with_a_python_of_its_own_is_left_as_it_is() -> None:
     transport = Local(Device("local"))
     version = metadata.version("ai-edge-litert")

@@ -13,7 +13,7 @@ from edgepack.boards import debian, installer
 from edgepack.boards.archives import obtain_wheels
 from edgepack.boards.board import RUNTIMES, Board
 from edgepack.boards.files import push
-from edgepack.boards.wheels import INSTALLED, Candidate, choose, select
+from edgepack.boards.wheels import INSTALLED, Candidate, bears_edgetpu, choose, select
 from edgepack.errors import DeviceError
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.transport import Transport
@@ -29,10 +29,12 @@ class Wish:
         version: ``PACKAGE`` or ``PACKAGE==VERSION`` of edgepack's table, to bring along;
             ``installed`` for what the device has; empty for the best of the table.
         wheelhouse: a folder that holds the files, where this machine has no connection.
+        edgetpu: whether it is to run a model on the Edge TPU, by the device's libedgetpu.
     """
 
     version: str = ""
     wheelhouse: Path | None = None
+    edgetpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def provide(
     """Make a runtime ready on a device; what is there already is not sent again.
 
     A device whose transport names a Python (this machine) is left as it is. A board for which
-    nothing can be brought along uses what it has.
+    nothing can be brought along uses what it has. For the Edge TPU it is the other way round: what
+    a board has goes with its libedgetpu, and what is brought along may crash with it.
 
     Args:
         transport: to the device.
@@ -72,23 +75,47 @@ def provide(
         InputError: if there is no such runtime.
         DeviceError: if none can be had or none works; it says why, and what to type.
     """
+    if wish.edgetpu:
+        return _noted(_for_edgetpu(transport, board, wish, report))
     if transport.python:
         return _own(transport, board, wish)
     if wish.version == INSTALLED:
-        return _present(transport, board)
+        return _present(transport, board, wish)
     try:
         candidates = choose(board, wish.version)
     except DeviceError as error:
         if wish.version or not _has_runtime(board):
             raise
         note = f"{error.message}: the device's own runtime is used"
-        return replace(_present(transport, board), notes=(note,))
+        return replace(_present(transport, board, wish), notes=(note,))
     return _bring(transport, board, candidates, wish, report)
+
+
+def _for_edgetpu(transport: Transport, board: Board, wish: Wish, report: Reporter) -> Installation:
+    """What the board has, or else a release that libedgetpu bears."""
+    if transport.python:
+        return _own(transport, board, wish)
+    if wish.version == INSTALLED or (not wish.version and _has_runtime(board)):
+        return _present(transport, board, wish)
+    try:
+        candidates = choose(board, wish.version, edgetpu=True)
+    except DeviceError as error:
+        message = f"{installer.EDGETPU_CONFLICT}, and older ones cannot be had: {error.message}"
+        raise DeviceError(message, f"{installer.EDGETPU_HINT}; or {error.hint}") from error
+    return _bring(transport, board, candidates, wish, report)
+
+
+def _noted(found: Installation) -> Installation:
+    """An installation for the Edge TPU, with a word where that may crash."""
+    if not found.version or bears_edgetpu(found.runtime, found.version):
+        return found
+    note = f"{installer.EDGETPU_CONFLICT}: {found.runtime} {found.version} needs one built for it"
+    return replace(found, notes=(*found.notes, note))
 
 
 def _own(transport: Transport, board: Board, wish: Wish) -> Installation:
     """The runtime of a device whose Python is given, if it is what is wished for."""
-    found = _tried(transport, board, transport.python)
+    found = _tried(transport, board, transport.python, wish)
     title = f"{found.runtime}=={found.version}"
     if wish.version in ("", INSTALLED, found.runtime, title):
         return found
@@ -104,20 +131,21 @@ def _has_runtime(board: Board) -> bool:
     return any(python.usable and set(RUNTIMES) & set(python.packages) for python in board.pythons)
 
 
-def _present(transport: Transport, board: Board) -> Installation:
+def _present(transport: Transport, board: Board, wish: Wish) -> Installation:
     """The runtime that a board has."""
     if not board.python or not _has_runtime(board):
         raise DeviceError(
             f"the device has neither {' nor '.join(RUNTIMES)}",
             f"leave --runtime-version {INSTALLED} away, and edgepack brings one along",
         )
-    return _tried(transport, board, board.python.path)
+    return _tried(transport, board, board.python.path, wish)
 
 
-def _tried(transport: Transport, board: Board, python: str) -> Installation:
+def _tried(transport: Transport, board: Board, python: str, wish: Wish) -> Installation:
     trial = installer.try_out(transport, python)
     if "error" in trial:
-        raise installer.fault(f"the runtime of {python}", trial["error"], board)
+        what = f"the runtime of {python}"
+        raise installer.fault(what, trial["error"], board, edgetpu=wish.edgetpu)
     return Installation((python,), (), trial["runtime"], trial["version"])
 
 
@@ -140,7 +168,8 @@ def _bring(
             found = _install(transport, candidate, packages, wish, report)
         if "error" not in found["trial"]:
             return _installation(candidate, found, faults)
-        faults.append(installer.fault(str(candidate.release), found["trial"]["error"], board))
+        what, error = str(candidate.release), found["trial"]["error"]
+        faults.append(installer.fault(what, error, board, edgetpu=wish.edgetpu))
         report(Progress(TASK, 0, 0, faults[-1].message))
     raise DeviceError("; ".join(fault.message for fault in faults), faults[0].hint)
 

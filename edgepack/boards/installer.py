@@ -22,6 +22,12 @@ INSTALL_TIMEOUT_S = 900.0
 """Longer than the board waits for another session and for the trial."""
 
 CLEAN = "edgepack devices NAME --clean removes what edgepack has left there"
+EDGETPU_CONFLICT = "libedgetpu 16.0 crashes with TFLite 2.12 and later"
+EDGETPU_HINT = (
+    "install on the device a runtime that goes with its libedgetpu, such as tflite-runtime 2.5 of "
+    "Coral's own index, or a libedgetpu that was built for its runtime: docs/coral.md"
+)
+"""What to do where a runtime and libedgetpu do not go together."""
 HINTS = {
     "space": f"make room there; {CLEAN}",
     "files": "make edgepack's folder writable for the user who logs in, or name another one: "
@@ -92,21 +98,29 @@ def try_out(transport: Transport, python: str) -> Mapping[str, Any]:
     return _answer(done)
 
 
-def fault(what: str, error: Mapping[str, str], board: Board) -> DeviceError:
+def fault(
+    what: str, error: Mapping[str, str], board: Board, *, edgetpu: bool = False
+) -> DeviceError:
     """What a trial that failed means.
 
     Args:
         what: the runtime in words.
         error: kind and message of the trial.
         board: where it was tried.
+        edgetpu: whether it was to be used with libedgetpu.
     """
     kind, message = error["kind"], error["message"]
     if kind == "crash":
         where = board.cpu or board.architecture or "the device"
+        hint = (
+            f"its build does not suit this CPU: add --runtime-version with another one of "
+            f"{releases_in_words()}"
+        )
         return DeviceError(
             f"{what} crashes with {message} on {where}",
-            f"its build does not suit this CPU: add --runtime-version with another one of "
-            f"{releases_in_words()}",
+            f"{EDGETPU_CONFLICT}, so not every runtime will do: {EDGETPU_HINT}"
+            if edgetpu
+            else hint,
         )
     if kind == "import" and "libstdc++.so.6: cannot open" in message:
         return DeviceError(f"{what} needs libstdc++.so.6", installing(board, "libstdc++6"))

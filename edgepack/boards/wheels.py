@@ -22,6 +22,8 @@ HOPELESS = ("no-python", "python-too-old", "python-cut-down", "no-glibc", "no-li
 
 NUMPY_OF_DEBIAN = "python3-numpy"
 INSTALLED = "installed"
+TOO_NEW_FOR_EDGETPU = (2, 12)
+"""The first TFLite that crashes with libedgetpu 16.0 (google-coral/edgetpu issue 812)."""
 OWN = f"or install a runtime there yourself and add --runtime-version {INSTALLED}"
 
 
@@ -143,18 +145,22 @@ def table() -> Table:
     return Table(releases, wheels, tuple(data["unused"]))
 
 
-def choose(board: Board, wanted: str = "") -> tuple[Candidate, ...]:
+def choose(board: Board, wanted: str = "", *, edgetpu: bool = False) -> tuple[Candidate, ...]:
     """What can be brought to a board, the best one first; at least one.
 
     Args:
         board: as it was found.
         wanted: ``PACKAGE`` or ``PACKAGE==VERSION``; empty for any.
+        edgetpu: whether libedgetpu must bear it; who names a version or a package that has no
+            such release gets what was named.
 
     Raises:
         InputError: if there is no such release.
         DeviceError: if there is none for the board; it says why.
     """
     releases = select(wanted)
+    if edgetpu and "==" not in wanted:
+        releases = tuple(r for r in releases if bears_edgetpu(r.package, r.version)) or releases
     for advice in advise(board):
         if advice.code in HOPELESS:
             raise DeviceError(f"the device takes no runtime: {advice.message}", advice.hint)
@@ -183,6 +189,11 @@ def select(wanted: str) -> tuple[Release, ...]:
             f"known are: {releases_in_words()}, {INSTALLED}",
         )
     return found
+
+
+def bears_edgetpu(package: str, version: str) -> bool:
+    """Whether a runtime works with Coral's libedgetpu; ai-edge-litert began after that ended."""
+    return package == "tflite-runtime" and numbers(version) < TOO_NEW_FOR_EDGETPU
 
 
 def releases_in_words() -> str:
