@@ -141,7 +141,10 @@ def _read(stdout: str, take: Callable[[Mapping[str, Any]], T]) -> T:
             raise refusal(answer["error"]["kind"], answer["error"]["message"])
         return take(answer)
     except UNREADABLE as error:
-        raise DeviceError(f"the agent's answer cannot be read: {stdout[-200:]!r}") from error
+        raise DeviceError(
+            f"the agent's answer cannot be read: {stdout[-200:]!r}",
+            "measure again; if it comes back, type: edgepack devices NAME --clean",
+        ) from error
 
 
 def _checked(found: Measurement) -> Measurement:

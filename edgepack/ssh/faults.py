@@ -11,9 +11,14 @@ from edgepack.errors import DeviceError
 from edgepack.ssh.patience import Patience
 from edgepack.ssh.route import Hop
 
+AGAIN = "try again; if it comes back, look whether the device is overloaded, or still starting"
+
 
 class DroppedError(DeviceError):
     """A connection broke before anybody had logged in; the next one may hold."""
+
+    def __init__(self, message: str, hint: str = AGAIN) -> None:
+        super().__init__(message, hint)
 
 
 class AwayError(DeviceError):

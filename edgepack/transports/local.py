@@ -41,7 +41,9 @@ class Local:
             Path(self.folder).mkdir(mode=0o700, exist_ok=True)
             child = _Child(argv, self.folder)
         except OSError as error:
-            raise DeviceError(f"{argv[0]} cannot be started: {error}") from error
+            raise DeviceError(
+                f"{argv[0]} cannot be started: {error}", "see whether it is installed here"
+            ) from error
         try:
             return converse(child, stdin, timeout_s)
         except TimeoutError as error:
