@@ -178,18 +178,23 @@ def test_this_machine_may_be_a_board_that_is_known_by_name() -> None:
 
 def test_clean_says_what_it_removes_and_removes_it(edgepack: CommandLine, account: Account) -> None:
     folder = account.server.home / ".edgepack"
-    (folder / "files" / "aa").mkdir(parents=True)
-    (folder / "files" / "aa" / "model.tflite").write_bytes(b"x" * 40_000)
-    (folder / ".hidden").write_text("too")
+    (folder / "files" / ("a" * 64)).mkdir(parents=True)
+    (folder / "files" / ("a" * 64) / "model.tflite").write_bytes(b"x" * 40_000)
+    (folder / "packages" / ("litert-2.3.0-" + "b" * 16)).mkdir(parents=True)
+    (folder / "packages" / ".lock").touch()
+    (folder / ".mine").write_text("mine")
     beside = account.server.home / "thesis.txt"
     beside.write_text("mine")
     found = edgepack("devices", account.address(), "--clean")
     assert found.code == 0
-    assert "KiB  .edgepack/files" in found.out and ".edgepack/.hidden" in found.out
-    assert not folder.exists()
+    assert "KiB  .edgepack/files/aaa" in found.out and ".edgepack/packages/litert" in found.out
+    assert "stays, as edgepack did not make it: .edgepack/.mine" in found.out
+    assert [path.name for path in folder.iterdir()] == [".mine"]
+    (folder / ".mine").unlink()
     assert beside.read_text() == "mine"
     again = edgepack("devices", account.address(), "--clean", "--json")
     assert all(".edgepack" not in trace["path"] for trace in json.loads(again.out)["removed"])
+    assert json.loads(again.out)["stays"] == [] and not folder.exists()
 
 
 def test_nothing_is_removed_while_somebody_measures(

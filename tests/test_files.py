@@ -18,7 +18,8 @@ from lab.fault_proxy import FaultProxy
 from ssh_client import QUICK, Account
 
 from edgepack.boards import files
-from edgepack.boards.files import BLOCK, clean, discard, fetch, push
+from edgepack.boards.files import BLOCK, discard, fetch, push
+from edgepack.boards.traces import clean
 from edgepack.device import local_device
 from edgepack.errors import DeviceError, InputError
 from edgepack.progress import Progress
@@ -395,15 +396,44 @@ def test_cleaning_removes_the_folder_and_nothing_else(
     beside.unlink()
 
 
-def test_cleaning_a_link_removes_what_it_means(account: Account, tmp_path: Path) -> None:
+def test_cleaning_leaves_what_edgepack_did_not_make(
+    transport: Transport, file: Path, tmp_path: Path
+) -> None:
+    """The folder may have been there before, with files, and names as edgepack's own."""
+    push(transport, file)
+    folder, other = Path(transport.folder), tmp_path / "other"
+    other.mkdir()
+    (other / "precious").write_text("mine")
+    mine = ["thesis.txt", "lock", "files/readme", "files/" + "A" * 64, "outputs-of-mine.npz"]
+    for name in mine:
+        (folder / name).write_text("mine")
+    (folder / ("outputs-" + "0" * 16 + ".npz")).write_bytes(b"edgepack's")
+    (folder / "files" / ("0" * 64)).symlink_to(other)
+    (folder / "packages").symlink_to(other)
+    (other / ("numpy-1.0-" + "0" * 16)).mkdir()
+    stays = clean(transport)
+    assert {Path(path).name for path in stays} == {
+        *("thesis.txt", "lock", "files", "outputs-of-mine.npz", "packages")
+    }
+    assert all((folder / name).read_text() == "mine" for name in mine)
+    assert sorted(p.name for p in other.iterdir()) == ["numpy-1.0-" + "0" * 16, "precious"]
+    left_files = sorted(p.name for p in (folder / "files").iterdir())
+    assert left_files == ["0" * 64, "A" * 64, "readme"]
+    assert not (folder / ("outputs-" + "0" * 16 + ".npz")).exists()
+
+
+def test_cleaning_leaves_a_link_and_the_folder_that_it_means(
+    account: Account, tmp_path: Path
+) -> None:
     (tmp_path / "disk").mkdir()
     (account.server.home / ".linked").symlink_to(tmp_path / "disk")
     ssh = account.connect(folder=".linked")
     push(ssh, account.ssh / "id_ed25519.pub")
     assert list((tmp_path / "disk").iterdir()) != []
-    clean(ssh)
-    assert not (tmp_path / "disk").exists()
-    assert not (account.server.home / ".linked").is_symlink()
+    (tmp_path / "disk" / "mine").write_text("mine")
+    assert clean(ssh) == (".linked/mine", ".linked")
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["mine"]
+    (account.server.home / ".linked").unlink()
 
 
 def test_a_folder_that_holds_the_home_folder_is_never_removed(account: Account) -> None:

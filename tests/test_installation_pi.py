@@ -21,7 +21,7 @@ import pytest
 from lab import faults, image
 from lab.machine import VirtualPi
 
-from edgepack.boards import files
+from edgepack.boards import traces
 from edgepack.boards.board import Board
 from edgepack.boards.installation import Installation, Wish, provide
 from edgepack.boards.probe import probe
@@ -155,7 +155,7 @@ def test_64_bit_board_through_a_full_disk_and_a_power_cut(
     transport = connect(virtual_pi)
     found = check_provided(transport, board, "ai-edge-litert", "2.3.0")
     assert shown(transport, found)[0] == "1.26.4"
-    files.clean(transport)
+    traces.clean(transport)
 
 
 def attempt(transport: Transport, board: Board, said: Noted, failed: list[DeviceError]) -> None:
@@ -243,7 +243,7 @@ def test_32_bit_board_gets_numpy_from_its_distribution(
     found = check_provided(transport, board, "tflite-runtime", "2.14.0")
     numpy, place = shown(transport, found)
     assert numpy.startswith("1.24") and place.startswith(found.packages[0])
-    files.clean(transport)
+    traces.clean(transport)
 
 
 def test_32_bit_board_without_package_lists_gets_a_command(

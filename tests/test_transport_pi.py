@@ -13,7 +13,8 @@ import pytest
 from lab import faults
 from lab.machine import VirtualPi
 
-from edgepack.boards.files import clean, push
+from edgepack.boards.files import push
+from edgepack.boards.traces import clean
 from edgepack.device import Device
 from edgepack.errors import ConnectionLostError, DeviceError
 from edgepack.progress import Progress

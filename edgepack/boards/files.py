@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepack.artifact import sha256_of
-from edgepack.device import check_folder
 from edgepack.errors import ConnectionLostError, DeviceError, InputError
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.transport import Completed, Transport
@@ -62,15 +61,6 @@ dropped, and the next sender goes on there. ``dd`` must not fail for want of a p
 GIVE = 'sum=$(sha256sum <"$1") && echo "${sum%% *}" && cat "$1"'
 
 DISCARD = 'rm -f -- "$1" && { rmdir -- "${1%/*}" 2>/dev/null || true; }'
-
-CLEAN = """\
-LC_ALL=C; export LC_ALL
-if [ ! -e "$1" ] && [ ! -L "$1" ]; then exit 0; fi
-real=$(cd "$1" && pwd -P) || exit 1
-home=$(cd && pwd -P)
-case $home/ in "${real%/}"/*) echo "refused: $real holds the home folder" >&2; exit 1;; esac
-rm -rf -- "$real" "$1"
-"""
 
 HINTS = {
     "No space left on device": "make room there; edgepack devices NAME --clean removes its files",
@@ -158,14 +148,20 @@ def look(transport: Transport, words: tuple[str, str, str], size: int) -> Found:
     )
 
 
-def fetch(transport: Transport, remote: str, local: Path) -> None:
+def fetch(transport: Transport, remote: str, local: Path, size: int = 0) -> None:
     """Bring a file from a device, checked, and whole or not at all.
+
+    Args:
+        transport: of the device.
+        remote: the file there.
+        local: where it goes here.
+        size: about how many bytes it has, for the time that this may take.
 
     Raises:
         InputError: if it cannot be written here.
         DeviceError: if it cannot be read there, or does not arrive as it is there.
     """
-    done = run_script(transport, GIVE, (remote,), 0, repeatable=True)
+    done = run_script(transport, GIVE, (remote,), size, repeatable=True)
     sha256, _, content = done.output.partition(b"\n")
     if hashlib.sha256(content).hexdigest() != sha256.decode():
         raise DeviceError(f"{remote} does not arrive as it is on the device", "try again")
@@ -185,17 +181,6 @@ def discard(transport: Transport, remote: str) -> None:
         DeviceError: if it cannot be removed.
     """
     run_script(transport, DISCARD, (remote,), 0, repeatable=True)
-
-
-def clean(transport: Transport) -> None:
-    """Remove edgepack's folder from a device, and all that is in it.
-
-    Raises:
-        InputError: if the folder is one that may hold anything else.
-        DeviceError: if it cannot be removed, or holds the home folder.
-    """
-    check_folder(transport.folder)
-    run_script(transport, CLEAN, (transport.folder,), 0, repeatable=True)
 
 
 def run_script(

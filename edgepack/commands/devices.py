@@ -103,10 +103,12 @@ def remove_traces(transport: Transport, found: Outlook, *, as_json: bool) -> Non
     if not as_json:
         for trace in there:
             click.echo(f"{trace.size_kib:>10,} KiB  {trace.path}")
-    remove(transport)
+    stays = remove(transport)
     if as_json:
-        click.echo(json.dumps({"removed": [asdict(trace) for trace in there]}))
-    elif there:
-        click.echo(f"removed from {title(found.device)}")
-    else:
-        click.echo(f"edgepack has left nothing on {title(found.device)}")
+        removed = [asdict(trace) for trace in there]
+        click.echo(json.dumps({"removed": removed, "stays": list(stays)}))
+        return
+    left = "removed from" if there else "edgepack has left nothing on"
+    click.echo(f"{left} {title(found.device)}")
+    for path in stays:
+        click.echo(f"stays, as edgepack did not make it: {path}")
