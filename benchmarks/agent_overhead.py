@@ -23,7 +23,7 @@ from edgepack.agent.inputs import set_inputs
 from edgepack.agent.machine import Watch
 from edgepack.agent.model import Runtime
 from edgepack.agent.timing import overhead_ns, runs_per_value, timed
-from edgepack.measuring.statistics import median_interval
+from edgepack.measuring.interval import median_interval
 
 MODELS = ("resnet8_int8.tflite", "dscnn_int8.tflite", "ae_int8.tflite", "hello_world_int8.tflite")
 BLOCK_S = 0.004

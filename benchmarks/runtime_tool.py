@@ -23,7 +23,8 @@ from typing import Any
 
 from report import Limit, sample_model, save
 
-from edgepack.measuring.statistics import median_interval, percentile
+from edgepack.measuring.interval import median_interval
+from edgepack.measuring.statistics import percentile
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
 

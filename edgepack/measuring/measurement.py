@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgepack.errors import InputError
-from edgepack.measuring.statistics import mad, median, median_interval, outliers, percentile
+from edgepack.measuring.interval import median_interval
+from edgepack.measuring.statistics import mad, median, outliers, percentile
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Summary:
     Attributes:
         count: of values.
         median: of all values.
-        interval: 95 % bootstrap confidence interval of the median.
+        interval: 95 % confidence interval of the median.
         mad: median absolute deviation from the median.
         p90: 90th percentile; p95 and p99 likewise.
         minimum: the smallest value.

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgepack.measuring.statistics import median, resampled_medians
-
-QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Of Student's t at 97.5 %, for 1, 2, ... degrees of freedom."""
-
-Processes = Sequence[Sequence[float]]
+from edgepack.measuring.interval import Processes, Spread, quantile, spread
+from edgepack.measuring.statistics import median
 
 
 @dataclass(frozen=True)
@@ -37,11 +32,8 @@ class Ratio:
 def median_ratio(a: Processes, b: Processes, seed: int = 0) -> Ratio | None:
     """How many times the median of all values of ``a`` that of ``b`` is.
 
-    The variances of both logarithms are those of `resampled_medians`, times n / (n - 1) because a
-    bootstrap of n processes misses so much, and the interval is Student's with the degrees of
-    freedom of Welch and Satterthwaite. The percentiles of the bootstrap alone are too narrow for
-    three processes (Hesterberg, What Teachers Should Know About the Bootstrap, 2015): they tell
-    more than a fifth of all pairs of equal measurements apart (benchmarks/false_alarms.py).
+    The interval is Student's, about the logarithm, with the variances of both sides (`spread`) and
+    the degrees of freedom of Welch and Satterthwaite.
 
     Args:
         a: values of each process.
@@ -54,24 +46,14 @@ def median_ratio(a: Processes, b: Processes, seed: int = 0) -> Ratio | None:
     """
     if min(len(a), len(b)) < 2 or min(min(process) for process in (*a, *b)) <= 0:
         return None
-    spreads = (_variance(a, seed), _variance(b, seed + 1))
+    spreads = (spread(a, seed, logarithmic=True), spread(b, seed + 1, logarithmic=True))
     value = median([v for process in b for v in process]) / median([v for p in a for v in p])
-    half = _quantile(spreads, (len(a), len(b))) * math.sqrt(sum(spreads))
+    half = quantile(_freedom(spreads)) * math.sqrt(sum(s.variance for s in spreads))
     return Ratio(value, value * math.exp(-half), value * math.exp(half))
 
 
-def _variance(processes: Processes, seed: int) -> float:
-    """Of the logarithm of the median."""
-    import numpy as np
-
-    count = len(processes)
-    return float(np.log(resampled_medians(processes, seed)).var()) * count / (count - 1)
-
-
-def _quantile(variances: Sequence[float], counts: Sequence[int]) -> float:
-    """Student's t at 97.5 % for the difference of two means, never below the true one."""
-    terms = [v * v / (n - 1) for v, n in zip(variances, counts, strict=True)]
-    freedom = int(sum(variances) ** 2 / sum(terms)) if sum(terms) else 1
-    if freedom <= len(QUANTILES):
-        return QUANTILES[max(freedom, 1) - 1]
-    return 1.96 + 2.7 / freedom
+def _freedom(spreads: tuple[Spread, Spread]) -> int:
+    """The degrees of freedom of a difference, rounded down."""
+    total = sum(s.variance for s in spreads)
+    terms = sum(s.variance**2 / s.freedom for s in spreads)
+    return max(int(total**2 / terms), 1) if terms else 1

@@ -1,4 +1,4 @@
-"""Robust statistics of raw values: medians, their intervals, outliers."""
+"""Robust statistics of raw values: medians, how they vary, outliers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ OUTLIER_Z = 10.0
 
 RESAMPLES = 1000
 BLOCKS = 20
+FEWEST_BLOCKS = 5
+BLOCK_VALUES = 10
+"""The fewest values of a block, for neighbours in time to be in it, unless there are too few."""
+
 SEGMENTS = 500
 
 
@@ -45,14 +49,6 @@ def outliers(values: Sequence[float]) -> list[int]:
     return [i for i, distance in enumerate(distances) if distance > OUTLIER_Z * scale]
 
 
-def median_interval(processes: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap confidence interval of the median of all values."""
-    import numpy as np
-
-    low, high = np.percentile(resampled_medians(processes, seed), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def resampled_medians(processes: Sequence[Sequence[float]], seed: int = 0) -> Any:
     """Medians of `RESAMPLES` bootstrap samples, as an array.
 
@@ -63,13 +59,19 @@ def resampled_medians(processes: Sequence[Sequence[float]], seed: int = 0) -> An
     import numpy as np
 
     random = np.random.default_rng(seed)
-    blocks = [np.array_split(np.asarray(p, float), min(BLOCKS, len(p))) for p in processes]
+    blocks = [np.array_split(np.asarray(p, float), blocks_of(p)) for p in processes]
     values = np.concatenate([block for process in blocks for block in process])
     sizes = [len(block) for process in blocks for block in process]
     order = np.argsort(values, kind="stable")
     block_of = np.repeat(np.arange(len(sizes)), sizes)[order]
     counts = _drawn_blocks([len(process) for process in blocks], random)
     return values[order[_weighted_middles(block_of, counts)]]
+
+
+def blocks_of(process: Sequence[float]) -> int:
+    """Into how many blocks the values of a process are split."""
+    wanted = max(FEWEST_BLOCKS, len(process) // BLOCK_VALUES)
+    return min(BLOCKS, wanted, len(process))
 
 
 def _weighted_middles(block_of: Any, counts: Any) -> Any:
