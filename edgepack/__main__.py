@@ -88,7 +88,7 @@ def run(args: list[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(_as_input_error(error), verbose=False)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished steps and epochs are kept: type the same again", err=True)
+        click.echo("interrupted; what was finished is kept: type the same again", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -17,11 +17,11 @@ import edgepack
 from edgepack import __main__
 from edgepack.bundle import write_bundle
 from edgepack.commands import _console
-from edgepack.commands.bench import command, refuse_invalid, tell
+from edgepack.commands.bench import command, refuse_invalid
 from edgepack.device import Device, local_device
 from edgepack.errors import DeviceError, GateError, InputError, ModelError
 from edgepack.measuring.benchmark import from_json
-from edgepack.measuring.correctness import read_golden
+from edgepack.measuring.correctness import _indices, findings, read_golden
 from edgepack.measuring.fleet import failure, side_by_side
 from edgepack.measuring.session import measure
 from edgepack.measuring.settings import Manners, Settings
@@ -33,6 +33,7 @@ from edgepack.reports.benchmark import number
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
 from edgepack.table import render
+from edgepack.tflite.flatbuffer import read_graph
 from edgepack.tflite.interpreter import Interpreter
 from edgepack.transport import Completed, connect
 
@@ -218,20 +219,53 @@ def test_out_in_no_folder_is_refused_before_measuring(models: Path, tmp_path: Pa
 
 
 def test_a_history_that_cannot_be_written_costs_no_result(
-    tmp_path: Path, own_history: Path, capsys: pytest.CaptureFixture[str]
+    models: Path, tmp_path: Path, own_history: Path
 ) -> None:
     (own_history / "edgepack").write_text("no folder")
     out = tmp_path / "out.json"
-    with pytest.raises(InputError, match="cannot make the folder"):
-        tell([measured.benchmark()], out, as_json=False, history=True)
-    assert "verdict: valid" in capsys.readouterr().out
+    result = invoke(models / "resnet8_int8.tflite", "--out", out, *QUICK)
+    assert not isinstance(result.exception, InputError)
+    assert "warning: nothing is kept for edgepack history: cannot make the folder" in result.stderr
     assert len(from_json(json.loads(out.read_text()))) == 1
 
 
+def test_the_edge_tpu_runs_nothing_that_is_not_compiled_for_it(models: Path) -> None:
+    error = invoke(models / "resnet8_int8.tflite", "--delegate", "edgetpu").exception
+    assert isinstance(error, ModelError) and "is not compiled for an Edge TPU" in error.message
+
+
+def test_outputs_that_cannot_be_checked_cost_no_latency(models: Path, tmp_path: Path) -> None:
+    samples = np.zeros((2, 32, 32, 3), "f4")
+    golden = tmp_path / "made.npz"
+    found = {"input.image": samples, "output.a": samples, "output.b": samples}
+    np.savez(golden, **found)
+    files = {"net.tflite": models / "resnet8_int8.tflite", "golden.npz": golden}
+    manifest = {"schema": 1, "model": {"path": "net.tflite"}}
+    result = invoke(write_bundle(tmp_path / "bundle", files, manifest).path, *QUICK)
+    assert "outputs-unchecked" in result.stdout and "1 outputs, not 2" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("device", "state"), [(0.98, []), (0.95, ["degraded"]), (0.10, ["invalid"])]
+)
+def test_a_metric_that_differs_is_a_finding(device: float, state: list[str]) -> None:
+    tried = {"metric": "accuracy", "host": 0.98, "device": device}
+    assert [f.state for f in findings({"evaluation": tried})] == state
+
+
+def test_tolerances_belong_to_outputs_by_their_names(models: Path) -> None:
+    graph = read_graph(models / "basic_pitch_nmp.tflite")
+    signed = graph.signatures[0].outputs
+    assert list(signed.values()) != list(graph.outputs)
+    names = list(signed)
+    assert _indices(graph, names) == signed
+    assert list(_indices(graph, ["a", "b", "c"]).values()) == list(graph.outputs)
+
+
 def test_the_hint_is_that_of_what_makes_a_measurement_invalid() -> None:
-    findings = [measured.verdict(*words)["findings"][0] for words in FINDINGS]
-    findings[1]["hint"] = "cool it"
-    judged = {"state": "invalid", "codes": ["other-load", "throttled"], "findings": findings}
+    found = [measured.verdict(*words)["findings"][0] for words in FINDINGS]
+    found[1]["hint"] = "cool it"
+    judged = {"state": "invalid", "codes": ["other-load", "throttled"], "findings": found}
     with pytest.raises(GateError, match=r"invalid: throttled$") as caught:
         refuse_invalid([measured.benchmark(), measured.benchmark(judged=judged)])
     assert caught.value.hint == "cool it"

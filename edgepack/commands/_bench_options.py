@@ -106,9 +106,9 @@ OPTIONS = [
     click.option(
         "--cool-below",
         "cool_c",
-        default=70.0,
-        show_default=True,
-        help="Begin only below so many degrees Celsius.",
+        default=0.0,
+        type=click.FloatRange(0, max=200),
+        help="Begin only below so many degrees Celsius; else 10 below where the device throttles.",
     ),
     click.option(
         "--cool-wait",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from edgepack.device import Device
     from edgepack.measuring.benchmark import Benchmark
     from edgepack.measuring.examination import Examination
-    from edgepack.measuring.settings import Manners, Settings
+    from edgepack.measuring.settings import Settings
     from edgepack.measuring.subject import Subject
+    from edgepack.transport import Transport
+
+    Found = tuple[Benchmark, ...]
 
 MANNERS = (
-    *("accept_new_host_key", "wheelhouse", "runtime_version", "wait_s", "cool_c", "cool_wait_s"),
+    "accept_new_host_key",
+    "wheelhouse",
+    "runtime_version",
+    "wait_s",
+    "cool_c",
+    "cool_wait_s",
 )
 
 
@@ -54,18 +62,27 @@ def command(
     verdict on whether it can be believed; an invalid one exits with 1, a failed device with 4.
     """
     from edgepack.measuring.settings import Manners
-    from edgepack.measuring.subject import read_subject
+    from edgepack.measuring.subject import check_delegates, read_subject
     from edgepack.measuring.writing import check_folder
 
     check_folder(out)
     devices = devices_of(names)
     subjects = [read_subject(model) for model in models]
+    check_delegates(subjects, given["delegates"])
     manners = Manners(**{name: given.pop(name) for name in MANNERS})
     examinations = examinations_of(subjects, evaluate, data)
-    outcomes = measure_all(devices, subjects, sweep(given), manners, examinations, quiet)
+    measure = partial(
+        measure_one,
+        subjects=subjects,
+        sweep=sweep(given),
+        manners=manners,
+        examinations=examinations,
+        history=not no_history,
+    )
+    outcomes = measure_all(devices, measure, manners.accept_new_host_key, quiet)
     found = [benchmark for outcome in outcomes for benchmark in outcome.result or ()]
     if found:
-        tell(found, out, as_json=as_json, history=not no_history)
+        tell(found, out, as_json=as_json)
     refuse_failed(outcomes)
     refuse_invalid(found)
 
@@ -77,50 +94,51 @@ def examinations_of(subjects: Sequence[Subject], count: int, data: str) -> dict[
     return {s.path: Examination(s, count, data) for s in subjects if count}
 
 
+def measure_one(
+    transport: Transport, device: Device, *, history: bool, **session: Any
+) -> tuple[Benchmark, ...]:
+    """Measure on one device, and keep what was found at once, whatever becomes of the others."""
+    from edgepack.errors import InputError
+    from edgepack.measuring.history import keep
+    from edgepack.measuring.session import measure
+
+    found = measure(transport, device, **session)
+    try:
+        if history:
+            keep(found)
+    except InputError as error:
+        click.echo(f"warning: nothing is kept for edgepack history: {error.message}", err=True)
+    return found
+
+
 def measure_all(
-    devices: Sequence[Device],
-    subjects: Sequence[Subject],
-    sweep: Sequence[Settings],
-    manners: Manners,
-    examinations: Mapping[Path, Examination],
-    quiet: bool,
-) -> list[Outcome[tuple[Benchmark, ...]]]:
+    devices: Sequence[Device], measure: Callable[..., Found], accept: bool, quiet: bool
+) -> list[Outcome[Found]]:
     """Connect to all devices, while passwords may be asked for, then measure on them."""
     from edgepack.measuring.fleet import own_line, side_by_side
-    from edgepack.measuring.session import measure
     from edgepack.transport import connect
 
-    accept = manners.accept_new_host_key
     reached = side_by_side(devices, partial(connect, accept_new_host_key=accept))
     transports = {o.device: o.result for o in reached if o.result}
     with progress(quiet=quiet) as report:
         measured = side_by_side(
             list(transports),
             lambda device: measure(
-                transports[device],
-                device,
-                subjects,
-                sweep,
-                manners,
-                examinations,
-                own_line(report, device, devices),
+                transports[device], device, report=own_line(report, device, devices)
             ),
         )
     done = {outcome.device: outcome for outcome in measured}
     return [done.get(o.device) or Outcome(o.device, error=o.error) for o in reached]
 
 
-def tell(found: list[Benchmark], out: Path | None, *, as_json: bool, history: bool) -> None:
-    """Print what was found, and keep it where it is wanted; one that fails stops no other."""
+def tell(found: list[Benchmark], out: Path | None, *, as_json: bool) -> None:
+    """Print what was found, and write it where that is wanted; one that fails stops no other."""
     from edgepack.measuring.benchmark import to_json
-    from edgepack.measuring.history import keep
     from edgepack.measuring.writing import write_whole
     from edgepack.reports import benchmark as report
 
     document = json.dumps(to_json(found))
     with ExitStack() as others:
-        if history:
-            others.callback(keep, found)
         if out:
             others.callback(write_whole, out, document + "\n")
         click.echo(document if as_json else report.render(found))
@@ -150,7 +168,7 @@ def sweep(given: dict[str, Any]) -> list[Settings]:
     return [Settings(threads=t, delegate=d, **given) for d in delegates for t in threads]
 
 
-def refuse_failed(outcomes: list[Outcome[tuple[Benchmark, ...]]]) -> None:
+def refuse_failed(outcomes: list[Outcome[Found]]) -> None:
     """Say what is wrong with each device that failed, and raise what ends the command."""
     from edgepack.measuring.fleet import failure
     from edgepack.table import printable_lines

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.errors import DeviceError, InputError
+from edgepack.errors import DeviceError, InputError, ModelError
 from edgepack.evaluate import fidelity
 from edgepack.measuring.verdict import Finding
 from edgepack.tflite.flatbuffer import Graph, is_quantized, read_graph
@@ -28,16 +28,45 @@ another order, halves, or activations quantized while the model runs; the kernel
 one CPU were seen to differ by 0.2 % and, with int8 weights, by 5 %."""
 
 
-def tolerances(model: bytes) -> list[tuple[str, float]]:
-    """What each output may be off by, in the order of the flatbuffer.
+METRIC_CHANGE, METRIC_BROKEN = 0.02, 0.10
+"""By what share a metric may differ between host and device."""
+
+OTHER_KERNELS = (
+    "try another delegate (--delegate none) or runtime; edgepack verify checks the bundle"
+)
+
+
+def tolerances(model: bytes, names: Sequence[str]) -> dict[str, tuple[str, float]]:
+    """What each output may be off by.
+
+    Args:
+        model: the flatbuffer.
+        names: of its outputs: those of its signature, or others in the flatbuffer's order.
 
     Returns:
-        ``("step", size)`` of quantized outputs, ``("share", share of the largest value)`` else.
+        by name ``("step", size)`` of quantized outputs, ``("share", share of the largest value)``
+        of others.
+
+    Raises:
+        ModelError: if the model has another number of outputs.
     """
     graph = read_graph(model)
     share = SHARES.get(is_quantized(graph), SHARES["dynamic"])
-    steps = [_step(graph, index) for index in graph.outputs]
-    return [("step", step) if step else ("share", share) for step in steps]
+    steps = {name: _step(graph, index) for name, index in _indices(graph, names).items()}
+    return {n: ("step", step) if step else ("share", share) for n, step in steps.items()}
+
+
+def _indices(graph: Graph, names: Sequence[str]) -> Mapping[str, int]:
+    """The tensor of each output."""
+    signed = graph.signatures[0].outputs if graph.signatures else {}
+    if signed.keys() == set(names):
+        return signed
+    if len(graph.outputs) != len(names):
+        raise ModelError(
+            f"the model has {len(graph.outputs)} outputs, not {len(names)}: {', '.join(names)}",
+            "build the bundle again; its golden vectors are of another model",
+        )
+    return dict(zip(names, graph.outputs, strict=True))
 
 
 def _step(graph: Graph, index: int) -> float:
@@ -48,13 +77,15 @@ def _step(graph: Graph, index: int) -> float:
     return float(source.scale[0]) if source.scale and not source.is_constant else 0.0
 
 
-def compare(expected: Arrays, found: Arrays, allowed: list[tuple[str, float]]) -> dict[str, Any]:
+def compare(
+    expected: Arrays, found: Arrays, allowed: Mapping[str, tuple[str, float]]
+) -> dict[str, Any]:
     """How a device's outputs differ from the host's.
 
     Args:
         expected: outputs ``[n, ...]`` by name.
         found: likewise.
-        allowed: of each output what `tolerances` says, in the order of ``expected``.
+        allowed: what `tolerances` says.
 
     Returns:
         ``state``: ``exact``, ``close`` or ``different``, the worst of all outputs; ``samples``;
@@ -64,10 +95,7 @@ def compare(expected: Arrays, found: Arrays, allowed: list[tuple[str, float]]) -
         DeviceError: if names or shapes differ.
     """
     _check_shapes(expected, found)
-    outputs = {
-        name: _compare_one(expected[name], found[name], limit)
-        for name, limit in zip(expected, allowed, strict=True)
-    }
+    outputs = {name: _compare_one(y, found[name], allowed[name]) for name, y in expected.items()}
     order = ("exact", "close", "different")
     return {
         "state": max((figures["state"] for figures in outputs.values()), key=order.index),
@@ -101,18 +129,40 @@ def _compare_one(
     }
 
 
-def judge_outputs(golden: Mapping[str, Any]) -> Finding | None:
-    """A finding where a device computes something else than the host; None where it does not."""
-    if golden.get("state") != "different":
-        return None
-    name, figures = max(golden["outputs"].items(), key=lambda item: _excess(item[1]))
+def findings(outcome: Mapping[str, Any]) -> Iterator[Finding]:
+    """What there is to say against a device's outputs.
+
+    Args:
+        outcome: ``golden``, ``evaluation`` and ``fault``, as far as there are such.
+    """
+    if fault := outcome.get("fault"):
+        words = f"the outputs on the device could not be checked: {fault}"
+        yield Finding("outputs-unchecked", "degraded", words, "measure again")
+    golden = outcome.get("golden", {})
+    if golden.get("state") == "different":
+        yield _different(golden["outputs"])
+    if tried := outcome.get("evaluation"):
+        yield from _other_metric(tried)
+
+
+def _different(outputs: Mapping[str, Mapping[str, Any]]) -> Finding:
+    name, figures = max(outputs.items(), key=lambda item: _excess(item[1]))
     return Finding(
         "outputs-differ",
         "invalid",
         f"output {name} differs from the host's by {figures['max_difference']:.3g};"
         f" {figures['allowed']:.3g} are allowed",
-        "try another delegate (--delegate none) or runtime; edgepack verify checks the bundle",
+        OTHER_KERNELS,
     )
+
+
+def _other_metric(tried: Mapping[str, Any]) -> Iterator[Finding]:
+    host, device = tried["host"], tried["device"]
+    change = abs(device - host) / max(abs(host), abs(device), 1e-12)
+    if change > METRIC_CHANGE:
+        words = f"{tried['metric']} is {device:.4f} on the device and {host:.4f} on the host"
+        state = "invalid" if change > METRIC_BROKEN else "degraded"
+        yield Finding("metric-differs", state, words, OTHER_KERNELS)
 
 
 def _excess(figures: Mapping[str, Any]) -> float:

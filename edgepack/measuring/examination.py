@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgepack.boards.files import discard, fetch, push
 from edgepack.data.dataset import Dataset, Split, match, open_source
-from edgepack.errors import DeviceError, InputError
+from edgepack.errors import DeviceError, EdgepackError, InputError
 from edgepack.evaluate import derive_metric, read_metric
 from edgepack.measuring.correctness import compare, read_arrays, read_golden, tolerances
 from edgepack.measuring.stand import Stand
@@ -48,7 +48,7 @@ class Examination:
         dataset = open_source(spec or str(subject.manifest["data"])).load()
         self._split = _labelled(dataset, count)
         self.samples = dataset.feed(self._split, self.inputs)
-        host = Interpreter(subject.model.read_bytes(), self.inputs, self.outputs)
+        host = Interpreter(subject.host_model.read_bytes(), self.inputs, self.outputs)
         self.expected = host.run(self.samples)
 
     @property
@@ -95,22 +95,42 @@ def examine(
         report: where progress goes.
 
     Returns:
-        ``golden`` as `edgepack.measuring.correctness.compare` gives it, and ``evaluation``.
+        ``golden`` as `edgepack.measuring.correctness.compare` gives it, and ``evaluation``; and a
+        ``fault`` in words where the device did not do its part, for what was measured before is
+        none the worse for it.
     """
     outcome: dict[str, Any] = {}
-    allowed = tolerances(subject.model.read_bytes())
-    expected = read_golden(subject.golden)[1] if subject.golden else {}
-    if expected:
-        report(Progress("check outputs", 0, 0, subject.title))
-        outcome["golden"] = compare(expected, outputs_of(stand, job, expected), allowed)
-    if examination:
-        report(Progress("evaluate", 0, 0, examination.words))
-        inputs = push_samples(stand, examination.samples, report)
-        found = outputs_of(stand, replace(job, inputs=inputs), examination.expected)
-        outcome["evaluation"] = examination.score(found)
-        outcome["evaluation"]["outputs"] = compare(examination.expected, found, allowed)["state"]
-        discard(stand.transport, inputs)
+    try:
+        if subject.golden:
+            report(Progress("check outputs", 0, 0, subject.title))
+            outcome.update(run_golden(stand, subject, job))
+        if examination:
+            report(Progress("evaluate", 0, 0, examination.words))
+            outcome["evaluation"] = run_samples(stand, subject, job, examination, report)
+    except EdgepackError as error:
+        outcome["fault"] = error.message
     return outcome
+
+
+def run_golden(stand: Stand, subject: Subject, job: Job) -> dict[str, Any]:
+    """Compare what a device makes of the golden inputs; nothing where no outputs came along."""
+    expected = read_golden(subject.golden)[1] if subject.golden else {}
+    if not expected:
+        return {}
+    allowed = tolerances(subject.host_model.read_bytes(), list(expected))
+    return {"golden": compare(expected, outputs_of(stand, job, expected), allowed)}
+
+
+def run_samples(
+    stand: Stand, subject: Subject, job: Job, examination: Examination, report: Reporter
+) -> dict[str, Any]:
+    """The metric of test samples on a device and on the host."""
+    allowed = tolerances(subject.host_model.read_bytes(), list(examination.expected))
+    inputs = push_samples(stand, examination.samples, report)
+    found = outputs_of(stand, replace(job, inputs=inputs), examination.expected)
+    discard(stand.transport, inputs)
+    state = compare(examination.expected, found, allowed)["state"]
+    return {**examination.score(found), "outputs": state}
 
 
 def push_samples(stand: Stand, samples: Arrays, report: Reporter) -> str:
@@ -121,13 +141,14 @@ def push_samples(stand: Stand, samples: Arrays, report: Reporter) -> str:
         return push(stand.transport, file, report)
 
 
-def outputs_of(stand: Stand, job: Job, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+def outputs_of(stand: Stand, job: Job, expected: Arrays) -> dict[str, NDArray[Any]]:
     """What the model on a device makes of every sample of a job's inputs.
 
     Args:
         stand: the device.
         job: the model's, with the samples as inputs.
-        names: what its outputs are called; a single one goes by this name whatever the file says.
+        expected: what the host makes of them, by name; a single output goes by this name whatever
+            the file says.
 
     Returns:
         arrays [n, ...] by name.
@@ -139,12 +160,11 @@ def outputs_of(stand: Stand, job: Job, names: Iterable[str]) -> dict[str, NDArra
     stand.run(replace(job, kind="outputs", outputs=remote))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "outputs.npz"
-        fetch(stand.transport, remote, file)
+        fetch(stand.transport, remote, file, sum(y.nbytes for y in expected.values()))
         discard(stand.transport, remote)
         found = _read(file)
-    wanted = list(names)
-    if len(found) == len(wanted) == 1:
-        return {wanted[0]: next(iter(found.values()))}
+    if len(found) == len(expected) == 1:
+        return dict(zip(expected, found.values(), strict=True))
     return found
 
 

@@ -90,9 +90,18 @@ def heated(latency: Measurement) -> Finding | None:
     )
 
 
+def begins_below_c(machine: str) -> float:
+    """How hot a device may be, in degrees Celsius, so that it does not throttle at once."""
+    return throttles_c(machine) - 2 * TOO_NEAR_C
+
+
+def throttles_c(machine: str) -> float:
+    """Where a device begins to throttle, in degrees Celsius, by its architecture."""
+    return THROTTLES_X86_C if machine in ("x86_64", "AMD64") else THROTTLES_C
+
+
 def _limit_c(latency: Measurement) -> float:
-    x86 = latency.environment.get("machine") in ("x86_64", "AMD64")
-    return THROTTLES_X86_C if x86 else THROTTLES_C
+    return throttles_c(str(latency.environment.get("machine")))
 
 
 def changed_frequency(latency: Measurement) -> Finding | None:

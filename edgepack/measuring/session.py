@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +18,12 @@ from edgepack.boards.fitting import fits
 from edgepack.boards.installation import Wish, provide
 from edgepack.boards.lock import Lease, hold
 from edgepack.boards.probe import probe
+from edgepack.boards.renewal import renewed
 from edgepack.device import Device
 from edgepack.measuring.benchmark import Benchmark
-from edgepack.measuring.correctness import judge_outputs
+from edgepack.measuring.correctness import findings
 from edgepack.measuring.examination import Examination, examine
+from edgepack.measuring.machine_rules import begins_below_c
 from edgepack.measuring.measurement import Measurement, merge
 from edgepack.measuring.settings import Manners, Settings
 from edgepack.measuring.stand import Stand, cool_down, push_agent
@@ -77,12 +78,23 @@ def measure(
     runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
     with closing(transport):
         board = probe(transport)
-        stand = prepare(transport, board, runtime, manners, report)
-        cells = [place(stand, s, settings, report) for s in subjects for settings in sweep]
-        found = run_cells(stand, cells, manners, examinations, report)
+        agent = push_agent(transport, runtime)
+        command = (first_python(transport, board), agent)
+        with hold(transport, command, who(), manners.wait_s, report, device.lock) as lease:
+            with renewed(lease):
+                installation = provide(transport, board, wish(subjects, manners), report)
+                stand = Stand(transport, runtime, installation, agent)
+                cells = place(stand, subjects, sweep, lease, report)
+            parts = run_processes(stand, board, cells, lease, manners, report)
+            with renewed(lease):
+                exams = [examinations.get(cell.subject.path) for cell in cells]
+                outcomes = [
+                    examine(stand, c.subject, c.job, exam, report)
+                    for c, exam in zip(cells, exams, strict=True)
+                ]
     described = describe(device, board, stand)
     return tuple(
-        conclude(described, board, cell, *parts) for cell, parts in zip(cells, found, strict=True)
+        conclude(described, board, *one) for one in zip(cells, parts, outcomes, strict=True)
     )
 
 
@@ -91,29 +103,50 @@ def who() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def prepare(
-    transport: Transport, board: Board, runtime: Runtime, manners: Manners, report: Reporter
-) -> Stand:
-    """Bring a runtime and the agent to a device."""
-    wish = Wish(version=manners.runtime_version, wheelhouse=manners.wheelhouse)
-    installation = provide(transport, board, wish, report)
-    return Stand(transport, runtime, installation, push_agent(transport, runtime))
+def first_python(transport: Transport, board: Board) -> str:
+    """What runs the agent before there is a runtime.
+
+    Raises:
+        DeviceError: if the device has no Python that can.
+    """
+    found = transport.python or (board.python.path if board.python else "")
+    return found or provide(transport, board).python[0]  # which says what is missing
 
 
-def place(stand: Stand, subject: Subject, settings: Settings, report: Reporter) -> Cell:
-    """Bring a model and its inputs to a device."""
-    delegate = "edgetpu" if subject.form == "edgetpu" else settings.delegate
-    job = Job(
-        push(stand.transport, subject.model, report),
-        inputs=push(stand.transport, subject.golden, report) if subject.golden else None,
-        delegate=delegate,
-        threads=settings.threads,
-        runs=settings.runs,
-        seconds=settings.seconds,
-        warmup_s=settings.warmup_s,
-        limit_s=settings.timeout_s,
-    )
-    return Cell(subject, replace(settings, delegate=delegate), job)
+def wish(subjects: Sequence[Subject], manners: Manners) -> Wish:
+    """The runtime that a user, and the form of the models, ask for."""
+    compiled = any(subject.form == "edgetpu" for subject in subjects)
+    return Wish(manners.runtime_version, manners.wheelhouse, edgetpu=compiled)
+
+
+def place(
+    stand: Stand,
+    subjects: Sequence[Subject],
+    sweep: Sequence[Settings],
+    lease: Lease,
+    report: Reporter,
+) -> list[Cell]:
+    """Bring the models and their inputs to a device: a cell for each model and settings."""
+    cells = []
+    for subject in subjects:
+        model = push(stand.transport, subject.model, report)
+        inputs = push(stand.transport, subject.golden, report) if subject.golden else None
+        fitted = [replace(s, delegate=delegate_for(subject, s)) for s in sweep]
+        for settings in dict.fromkeys(fitted):
+            job = Job(model, inputs=inputs, **shared(settings))
+            cells.append(Cell(subject, settings, lease.claim(job)))
+    return cells
+
+
+def delegate_for(subject: Subject, settings: Settings) -> str:
+    """A compiled model runs by its delegate only."""
+    return "edgetpu" if subject.form == "edgetpu" else settings.delegate
+
+
+def shared(settings: Settings) -> dict[str, Any]:
+    """What settings and jobs have in common."""
+    names = ("delegate", "threads", "runs", "seconds", "warmup_s")
+    return {**{n: getattr(settings, n) for n in names}, "limit_s": settings.timeout_s}
 
 
 def schedule(cells: Sequence[Cell]) -> list[tuple[int, Job]]:
@@ -131,40 +164,28 @@ def schedule(cells: Sequence[Cell]) -> list[tuple[int, Job]]:
     return rounds + [(i, replace(c.job, kind="operators")) for i, c in timed]
 
 
-def run_cells(
-    stand: Stand,
-    cells: Sequence[Cell],
-    manners: Manners,
-    examinations: Mapping[Path, Examination],
-    report: Reporter,
-) -> list[tuple[tuple[Measurement, ...], dict[str, Any]]]:
-    """Hold the device, measure every cell, and see what each model computes there."""
-    command = (*stand.installation.python, stand.agent)
-    with hold(stand.transport, command, who(), manners.wait_s, report) as lease:
-        held = [replace(cell, job=lease.claim(cell.job)) for cell in cells]
-        parts = run_processes(stand, held, lease, manners, report)
-        outcomes = [
-            examine(stand, c.subject, c.job, examinations.get(c.subject.path), report) for c in held
-        ]
-    return list(zip(parts, outcomes, strict=True))
-
-
 def run_processes(
-    stand: Stand, cells: Sequence[Cell], lease: Lease, manners: Manners, report: Reporter
+    stand: Stand,
+    board: Board,
+    cells: Sequence[Cell],
+    lease: Lease,
+    manners: Manners,
+    report: Reporter,
 ) -> list[tuple[Measurement, ...]]:
     """Run every process, and join what those of one cell measured."""
     parts: list[list[Measurement]] = [[] for _ in cells]
     jobs = schedule(cells)
-    cool = partial(cool_down, lease.temperature_c, manners.cool_c, manners.cool_wait_s, report)
-    cool()
+    below_c = manners.cool_c or begins_below_c(board.architecture)
+    left_s, now_c = manners.cool_wait_s, below_c
     for number, (which, job) in enumerate(jobs):
+        if now_c >= below_c:
+            left_s -= cool_down(lease.temperature_c, below_c, left_s, report)
         report(Progress("bench", number, len(jobs), _note(cells[which], job, len(cells))))
         found, remarks = stand.run(job)
         if reason := remarks.get("reason"):
             report(Progress("bench", number, len(jobs), f"{job.kind}: {reason}"))
         parts[which] += found
-        if number + 1 < len(jobs) and hottest_c(found) >= manners.cool_c:
-            cool()
+        now_c = hottest_c(found)
     report(Progress("bench", len(jobs), len(jobs)))
     return [tuple(merge(group) for group in by_metric(found)) for found in parts]
 
@@ -203,7 +224,9 @@ def conclude(
     """Judge one cell, and put all that is known of it together."""
     latency = next(m for m in measurements if m.metric == "latency")
     model = cell.subject.facts()
-    verdict = judge(latency, model["sha256"]).also(judge_outputs(outcome.get("golden", {})))
+    verdict = judge(latency, model["sha256"])
+    for finding in findings(outcome):
+        verdict = verdict.also(finding)
     return Benchmark(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         model=model,

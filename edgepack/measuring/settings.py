@@ -42,13 +42,14 @@ class Manners:
         wheelhouse: a folder of wheels to take a runtime from instead of the registry.
         runtime_version: of the runtime to bring along; empty for edgepack's own choice.
         wait_s: how long to wait for somebody who measures there, in s.
-        cool_c: a measurement begins only below this temperature, in degrees Celsius.
-        cool_wait_s: how long to wait for that, in s.
+        cool_c: a process begins only below this temperature, in degrees Celsius; 0 for 10 less
+            than where such a device throttles.
+        cool_wait_s: how long to wait for that in all, in s.
     """
 
     accept_new_host_key: bool = False
     wheelhouse: Path | None = None
     runtime_version: str = ""
     wait_s: float = 600.0
-    cool_c: float = 70.0
+    cool_c: float = 0.0
     cool_wait_s: float = 300.0

@@ -96,7 +96,7 @@ def answer_of(done: Completed, job: Job) -> str:
 
 def cool_down(
     read: Callable[[], float | None], below_c: float, wait_s: float, report: Reporter
-) -> None:
+) -> float:
     """Wait until a device is cool enough to begin; what is still hot then is judged as such.
 
     Args:
@@ -104,12 +104,16 @@ def cool_down(
         below_c: what to wait for.
         wait_s: the longest wait, in s.
         report: where progress goes.
+
+    Returns:
+        how long that took, in s.
     """
     start = time.monotonic()
     while (now := read()) is not None and now >= below_c:
         waited = time.monotonic() - start
         if waited >= wait_s:
-            return
+            break
         note = f"{now:.1f} degrees C, waits for {below_c:g}"
         report(Progress("cool down", int(waited), int(wait_s), note))
         time.sleep(min(5.0, wait_s - waited))
+    return time.monotonic() - start

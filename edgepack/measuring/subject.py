@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,12 @@ class Subject:
         """What tells this model from another in one table: its file, or its bundle's folder."""
         return self.path.resolve().name
 
+    @property
+    def host_model(self) -> Path:
+        """What the host can run: the model, or the one that it was compiled from."""
+        origin = self.manifest.get("compiled_from")
+        return self.path / str(origin["path"]) if origin else self.model
+
     def facts(self) -> dict[str, Any]:
         """Name, sha256 and size_bytes of the model."""
         return {
@@ -66,6 +72,20 @@ def read_subject(path: Path) -> Subject:
             "name a bundle or a .tflite file; edgepack build makes both",
         )
     return replace(subject, form=tflite_form(data))
+
+
+def check_delegates(subjects: Sequence[Subject], delegates: Sequence[str]) -> None:
+    """Refuse to run on an Edge TPU what was not compiled for one: it would run on the CPU.
+
+    Raises:
+        ModelError: if a model is no such.
+    """
+    for subject in subjects if "edgetpu" in delegates else ():
+        if subject.form != "edgetpu":
+            raise ModelError(
+                f"{subject.path} is not compiled for an Edge TPU",
+                "type: edgepack build MODEL --target coral-usb; or leave --delegate edgetpu away",
+            )
 
 
 def _subject_of_bundle(folder: Path) -> Subject:
