@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from edgepack import transport
+from edgepack.errors import DeviceError
 from edgepack.transport import Completed
 
 
@@ -49,13 +51,14 @@ def converse(program: Program, stdin: bytes | Iterable[bytes], timeout_s: float)
 
     Raises:
         TimeoutError: if it had not ended by then.
+        DeviceError: if it says more than a transport keeps.
         Exception: what ``stdin``, reading, writing or waiting raised.
     """
     output, stderr, codes = bytearray(), bytearray(), list[int]()
     chunks = [stdin] if isinstance(stdin, bytes) else stdin
     talk = _Talk(timeout_s)
-    talk.do(lambda: _drain(program.read, output))
-    talk.do(lambda: _drain(program.read_error, stderr))
+    talk.do(lambda: _drain(program.read, output, transport.MOST_OUTPUT_BYTES))
+    talk.do(lambda: _drain(program.read_error, stderr, transport.MOST_ERROR_BYTES))
     talk.do(lambda: codes.append(program.wait()))
     talk.do(lambda: _feed(program, chunks, talk.restart), awaited=False)
     try:
@@ -106,8 +109,14 @@ class _Talk:
         raise TimeoutError
 
 
-def _drain(read: Callable[[], bytes], into: bytearray) -> None:
+def _drain(read: Callable[[], bytes], into: bytearray, most_bytes: int) -> None:
     while piece := read():
+        if len(into) + len(piece) > most_bytes:
+            raise DeviceError(
+                f"a program on the device said more than {most_bytes / (1 << 20):g} MiB and was "
+                "killed",
+                "ask for less at once; if it comes back, look what runs on the device",
+            )
         into += piece
 
 

@@ -11,6 +11,10 @@ from edgepack import plugins
 from edgepack.device import Device
 from edgepack.errors import DeviceError
 
+MOST_OUTPUT_BYTES = 256 << 20
+MOST_ERROR_BYTES = 8 << 20
+"""What `Transport.run` keeps of a program: far more than any of edgepack's says."""
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -64,7 +68,7 @@ class Transport(Protocol):
         stdin: bytes | Iterable[bytes] = b"",
         repeatable: bool = False,
     ) -> Completed:
-        """Run a program by its argument list.
+        """Run a program by its argument list; one that says more than the limits is killed.
 
         Args:
             argv: the program and its arguments; no shell interprets them.

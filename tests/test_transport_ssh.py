@@ -18,6 +18,7 @@ from lab.fault_proxy import Cut, FaultProxy
 from lab.ports import free_ports
 from ssh_client import QUICK, Account
 
+from edgepack import transport
 from edgepack.errors import ConnectionLostError, DeviceError
 from edgepack.plugins import PACKAGE
 from edgepack.transports.ssh import Ssh
@@ -107,6 +108,28 @@ def test_much_input_and_output_pass_at_the_same_time(ssh: Ssh) -> None:
     done = ssh.run([sys.executable, "-c", both], timeout_s=30, stdin=data)
     assert done.output == data and len(done.stderr) == 3_000_000
     assert ssh.run(["cat"], timeout_s=30, stdin=iter([data[:9], b"", data[9:]])).output == data
+
+
+@pytest.mark.parametrize(("stream", "limit"), [("", "OUTPUT"), (">&2", "ERROR")])
+def test_a_program_that_says_too_much_is_killed(
+    ssh: Ssh, monkeypatch: pytest.MonkeyPatch, stream: str, limit: str
+) -> None:
+    monkeypatch.setattr(transport, f"MOST_{limit}_BYTES", 1 << 20)
+    with at_most(8), pytest.raises(DeviceError, match="said more than 1 MiB and was killed"):
+        ssh.run(["sh", "-c", f"yes flood-of-words {stream}"], timeout_s=60)
+    assert not runs("yes flood-of-words")
+    enough = ssh.run(["sh", "-c", f"head -c 1048576 /dev/zero {stream}"], timeout_s=10)
+    assert len(enough.output) + len(enough.stderr) == 1 << 20
+
+
+def test_a_shell_with_too_much_noise_is_given_up(ssh: Ssh, account: Account) -> None:
+    profile = account.server.home / ".bashrc"
+    profile.write_text("yes noise | head -c 3000000\n")
+    try:
+        with at_most(8), pytest.raises(DeviceError, match=r"did not start true: [noise]+$"):
+            ssh.run(["true"], timeout_s=60)
+    finally:
+        profile.unlink()
 
 
 def test_a_program_need_not_read_its_input(ssh: Ssh) -> None:

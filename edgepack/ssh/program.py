@@ -21,6 +21,8 @@ PACKET = 32_000
 """Just below what OpenSSH takes at once."""
 HIGHEST_SIGNAL = 64
 GOODBYE_S = 0.3
+MOST_NOISE_BYTES = 1 << 20
+"""What start-up files of a user may say before the program does."""
 
 
 def command(argv: Sequence[str]) -> str:
@@ -107,7 +109,7 @@ class RemoteProgram:
             if found := START.search(self._head):
                 self._group = int(found[1])
                 self._head = self._head[found.end() :]
-            elif not piece:
+            elif not piece or len(self._head) > MOST_NOISE_BYTES:
                 raise self._no_start()
         if self._head:
             piece, self._head = self._head, b""
@@ -163,7 +165,7 @@ class RemoteProgram:
         return self._connection.lost(f"{self._name} was running")
 
     def _no_start(self) -> DeviceError:
-        said = self._head.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
+        said = self._head[-200:].decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
         return DeviceError(
             f"{self._connection.device} did not start {self._name}: {said or 'it said nothing'}",
             "the user there needs a shell that runs commands; try: ssh HOST true",
