@@ -445,6 +445,52 @@ def test_runtime_that_hangs_is_ended(
         provide(transport, board(), shop.wish())
 
 
+class Liar(FakeBoard):
+    """A board that answers as a test wants."""
+
+    said = Completed(0, b"", "")
+
+    def run(self, argv: Sequence[str], **rest: Any) -> Completed:
+        done = super().run(argv, **rest)
+        return self.said if argv[0] == sys.executable else done
+
+
+ANSWERS = (
+    *("[]", "3", "null", '"error"', "{}", "[" * 100_000, '{"error": []}', '{"error": "no"}'),
+    *('{"error": {"kind": [], "message": "m"}}', '{"error": {"kind": "space", "message": 3}}'),
+    *('{"found": []}', '{"found": {"KEY": 3}}', '{"runtime": 3, "version": "1"}'),
+    '{"found": {"KEY": {"trial": {}, "python": ["python3"], "packages": []}}}',
+    '{"found": {"KEY": {"trial": {"runtime": "", "version": ""}, "python": "p", "packages": []}}}',
+    '{"found": {"KEY": {"trial": {"runtime": "", "version": ""}, "python": [], "packages": []}}}',
+)
+
+
+@pytest.mark.parametrize("said", ANSWERS, ids=lambda said: str(said)[:60])
+def test_answers_that_are_none_are_told(shop: Shop, said: str) -> None:
+    shop.sell(WORKS)
+    (candidate,) = wheels.choose(board())
+    liar = Liar()
+    liar.said = Completed(0, said.replace("KEY", candidate.key).encode(), "")
+    own = board(packages={"numpy": metadata.version("numpy"), "ai-edge-litert": ""})
+    try:
+        for wish in (shop.wish(), Wish("installed")):
+            with pytest.raises(DeviceError, match="Python on the device failed with exit code 0"):
+                provide(liar, own, wish)
+    finally:
+        liar.close()
+
+
+def test_a_runtime_that_dies_of_a_signal_without_a_name_is_told() -> None:
+    liar = Liar()
+    liar.said = Completed(-45, b"", "")
+    own = board(packages={"numpy": metadata.version("numpy"), "ai-edge-litert": ""})
+    try:
+        with pytest.raises(DeviceError, match="crashes with signal 45 on Cortex-A72"):
+            provide(liar, own, Wish("installed"))
+    finally:
+        liar.close()
+
+
 def test_python_that_is_broken_is_told(transport: FakeBoard, shop: Shop, tmp_path: Path) -> None:
     shop.sell(WORKS)
     broken = tmp_path / "python3"

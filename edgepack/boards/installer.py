@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgepack import agent
 from edgepack.boards.advice import installing
@@ -15,6 +14,9 @@ from edgepack.boards.wheels import Candidate, releases_in_words, table
 from edgepack.errors import DeviceError
 from edgepack.transport import Completed, Transport
 
+T = TypeVar("T")
+UNREADABLE = (ValueError, LookupError, TypeError, RecursionError)
+"""What reading an answer raises that is not the installer's: a board may say anything."""
 AGENT = Path(agent.__file__).parent
 TRIAL_TIMEOUT_S = 120
 LOOK_TIMEOUT_S = 180.0
@@ -46,9 +48,11 @@ def look(transport: Transport, candidates: Sequence[Candidate]) -> Mapping[str, 
         DeviceError: if the board does not answer.
     """
     request = {"action": "look", "keys": [candidate.key for candidate in candidates]}
-    answer = _ask(transport, candidates[0], request, LOOK_TIMEOUT_S)
-    found: Mapping[str, Mapping[str, Any]] = answer["found"]
-    return found
+
+    def take(answer: Any) -> Mapping[str, Mapping[str, Any]]:
+        return {key: _description(answer["found"][key]) for key in answer["found"]}
+
+    return _ask(transport, candidates[0], request, LOOK_TIMEOUT_S, take)
 
 
 def install(
@@ -80,7 +84,7 @@ def install(
         "trial": (AGENT / "trial.py").read_text(encoding="utf-8"),
         "limit_s": TRIAL_TIMEOUT_S,
     }
-    return _ask(transport, candidate, request, INSTALL_TIMEOUT_S)
+    return _ask(transport, candidate, request, INSTALL_TIMEOUT_S, _description)
 
 
 def try_out(transport: Transport, python: str) -> Mapping[str, Any]:
@@ -93,9 +97,9 @@ def try_out(transport: Transport, python: str) -> Mapping[str, Any]:
     done = transport.run(
         [python, "-c", source, ""], timeout_s=float(TRIAL_TIMEOUT_S), repeatable=True
     )
-    if done.returncode < 0:
-        return {"error": {"kind": "crash", "message": signal.Signals(-done.returncode).name}}
-    return _answer(done)
+    if done.killer:
+        return {"error": {"kind": "crash", "message": done.killer}}
+    return _read(done, _trial)
 
 
 def fault(
@@ -131,29 +135,64 @@ def fault(
 
 
 def _ask(
-    transport: Transport, candidate: Candidate, request: Mapping[str, Any], timeout_s: float
-) -> Mapping[str, Any]:
+    transport: Transport,
+    candidate: Candidate,
+    request: Mapping[str, Any],
+    timeout_s: float,
+    take: Callable[[Any], T],
+) -> T:
+    """What the installer answers; ``take`` reads what is no error."""
     words = json.dumps({**request, "folder": transport.folder})
     program = (AGENT / "install.py").read_bytes()
     command = [candidate.python.path, "-I", "-", words]
     done = transport.run(command, timeout_s=timeout_s, stdin=program, repeatable=True)
-    answer = _answer(done)
-    if "error" in answer:
-        kind, message = answer["error"]["kind"], answer["error"]["message"]
+    error = _read(done, lambda answer: _error(answer) if "error" in answer else None)
+    if error:
         raise DeviceError(
-            f"the runtime cannot be installed in {transport.folder} of the device: {message}",
-            HINTS.get(kind, ""),
+            f"the runtime cannot be installed in {transport.folder} of the device: "
+            f"{error['message']}",
+            HINTS.get(error["kind"], ""),
         )
-    return answer
+    return _read(done, take)
 
 
-def _answer(done: Completed) -> Mapping[str, Any]:
+def _read(done: Completed, take: Callable[[Any], T]) -> T:
+    """What is taken from an answer: the last line is one JSON object."""
     try:
-        answer: Mapping[str, Any] = json.loads(done.stdout.strip().rsplit("\n", 1)[-1])
-    except json.JSONDecodeError as error:
+        return take(json.loads(done.stdout.strip().rsplit("\n", 1)[-1]))
+    except UNREADABLE as error:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
         raise DeviceError(
             f"Python on the device failed with exit code {done.returncode}: {lines[-1][:200]}",
             "type: edgepack devices NAME, and see whether its Python is whole",
         ) from error
-    return answer
+
+
+def _description(answer: Any) -> dict[str, Any]:
+    """An installation as a board tells it."""
+    python, packages = (_texts(answer[key]) for key in ("python", "packages"))
+    if not python:
+        raise ValueError("nothing starts Python")
+    return {"trial": _trial(answer["trial"]), "python": python, "packages": packages}
+
+
+def _trial(answer: Any) -> dict[str, Any]:
+    if "error" in answer:
+        return {"error": _error(answer)}
+    return {key: _text(answer[key]) for key in ("runtime", "version")}
+
+
+def _error(answer: Any) -> dict[str, str]:
+    return {key: _text(answer["error"][key]) for key in ("kind", "message")}
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return [_text(each) for each in value]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
