@@ -23,6 +23,8 @@ from edgepack.agent import edgetpu, inputs, leash, outputs, profiler
 from edgepack.agent.model import Runtime, version_of
 from edgepack.agent.refusal import RefusedError
 from edgepack.errors import DeviceError, ModelError
+from edgepack.measuring.session import hottest_c
+from edgepack.measuring.validity import judge
 from edgepack.runtime import DELEGATES, KINDS, Job
 from edgepack.runtimes import litert
 from edgepack.tflite.interpreter import Interpreter
@@ -395,6 +397,88 @@ def test_an_answer_that_cannot_be_read_is_the_devices_fault(stdout: str) -> None
     for read in (litert.parse, litert.remarks):
         with pytest.raises(DeviceError, match="cannot be read"):
             read(stdout)
+
+
+STATE = {"load_average": 0.1, "governors": [], "frequencies_khz": [], "temperatures_c": [-5.0]}
+ANSWER: dict[str, Any] = {
+    **dict.fromkeys(("load_ns", "first_inference_ns", "overhead_ns", "runs_per_value"), 1),
+    "kind": "latency",
+    "environment": {"machine": "aarch64", "cores": 4},
+    "condition": {
+        **{when: {**STATE, "throttled": None} for when in ("start", "before", "after")},
+        "during": [{**STATE, "at_s": 0.5, "other_cores": None, "throttled": 0}],
+        "model_sha256": ["a", "a"],
+        "other_cores": 0.1,
+    },
+    "warmups_ns": [1000],
+    "values_ns": [1000, 1001],
+}
+BAD_CONDITIONS: list[dict[str, Any]] = [
+    *({when: {"temperatures_c": ["hot"]}} for when in ("start", "before", "after")),
+    *({"during": [{"temperatures_c": t}]} for t in (["hot"], "hot", 50.0, [None], [float("nan")])),
+    {"after": {"throttled": "0x0"}},
+    {"before": {"governors": [1]}},
+    {"before": {"governors": "performance"}},
+    {"before": {"frequencies_khz": ["fast"]}},
+    {"other_cores": "many"},
+    {"other_cores": True},
+    {"overhead_ms": {}},
+    {"clock_ticks_per_value": "20"},
+    {"warmup_settled": "yes"},
+    *({when: []} for when in ("start", "after")),
+    {"during": {}},
+    {"model_sha256": [1, 2]},
+    {"model_sha256": [["a"]]},
+    {"model_sha256": "a"},
+]
+
+
+def test_an_honest_answer_is_read() -> None:
+    latency, *_ = litert.parse(json.dumps(ANSWER))
+    assert judge(latency).to_json()["codes"] == ["too-few-runs"]
+    assert hottest_c([latency]) == -5.0 and latency.warmups == ((0.001,),)
+
+
+@pytest.mark.parametrize("change", BAD_CONDITIONS, ids=str)
+def test_conditions_of_a_wrong_type_are_the_devices_fault(change: dict[str, Any]) -> None:
+    answer = {**ANSWER, "condition": {**ANSWER["condition"], **change}}
+    with pytest.raises(DeviceError, match="cannot be read: condition") as caught:
+        litert.parse(json.dumps(answer))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"environment": {"machine": []}},
+        {"environment": None},
+        {"condition": "good"},
+        {"values_ns": ["1"]},
+        {"values_ns": [0]},
+        {"values_ns": [True]},
+        {"load_ns": -1},
+        {"kind": []},
+        {"kind": "operators", "operators": [{"name": 1, "values_ms": [1.0]}]},
+        {"kind": "operators", "operators": [{"name": "x", "values_ms": []}]},
+        {"kind": "operators", "operators": {"name": "x"}},
+        {"kind": "memory", **{f"{m}_kib": "big" for m in litert.MEMORY}},
+        {"error": {"kind": [], "message": "m"}},
+        {"error": {"kind": "model", "message": None}},
+    ],
+    ids=str,
+)
+def test_values_of_a_wrong_type_are_the_devices_fault(change: dict[str, Any]) -> None:
+    with pytest.raises(DeviceError, match="cannot be read"):
+        litert.parse(json.dumps({**ANSWER, **change}))
+
+
+@pytest.mark.parametrize(
+    "change", [{"reason": 1}, {"share": "all"}, {"sha256": None}, {"count": -1}], ids=str
+)
+def test_remarks_of_a_wrong_type_are_the_devices_fault(change: dict[str, Any]) -> None:
+    assert litert.remarks(json.dumps(ANSWER)) == {"model_sha256": ["a", "a"]}
+    with pytest.raises(DeviceError, match="cannot be read"):
+        litert.remarks(json.dumps({**ANSWER, **change}))
 
 
 @pytest.mark.parametrize("kind", sorted(litert.REFUSALS))

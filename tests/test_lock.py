@@ -306,3 +306,49 @@ def test_a_lease_is_renewed_while_nothing_is_measured(
         after = lease(Path(held.file))["until_s"]
         time.sleep(0.5)
         assert before < after == lease(Path(held.file))["until_s"]  # type: ignore[operator]
+
+
+ODD_ANSWERS = [
+    "[]",
+    "{}",
+    "null",
+    "1" * 5000,
+    '{"taken": 1}',
+    '{"taken": true}',
+    '{"taken": true, "file": 7}',
+    '{"taken": false, "owner": "bob", "held_s": "long"}',
+    '{"taken": false, "owner": "bob", "held_s": NaN}',
+    '{"taken": false, "held_s": 1}',
+    '{"error": "lock"}',
+    '{"error": {"kind": "new", "message": "m"}}',
+    '{"error": {"kind": [], "message": "m"}}',
+    '{"error": {"kind": "lock"}}',
+    "",
+]
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=lambda answer: answer[:60])
+def test_whatever_a_board_answers_is_its_own_fault(
+    transport: Local, tmp_path: Path, answer: str
+) -> None:
+    said = tmp_path / "answer"
+    said.write_text(answer)
+    command = ("sh", "-c", f"cat {said}")
+    with (
+        pytest.raises(DeviceError, match=r"cannot be read|gives no answer") as caught,
+        hold(transport, command, "ann@desk", wait_s=0, file=own(transport)),
+    ):
+        pass
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("answer", ['{"temperatures_c": ["hot"]}', '{"temperatures_c": 4}', "[]"])
+def test_a_state_of_a_wrong_type_is_the_boards_fault(transport: Local, answer: str) -> None:
+    odd = Lease(transport, ("sh", "-c", f"echo '{answer}'"), "ann", "a", own(transport))
+    with pytest.raises(DeviceError, match="cannot be read"):
+        odd.temperature_c()
+
+
+def test_a_board_without_a_sensor_has_no_temperature(transport: Local) -> None:
+    mute = Lease(transport, ("sh", "-c", "echo '{}'"), "ann", "a", own(transport))
+    assert mute.temperature_c() is None

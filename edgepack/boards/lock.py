@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from edgepack.errors import DeviceError
+from edgepack.measuring.answer import HINT, read_answer, read_state
+from edgepack.measuring.reading import Node
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.runtime import Job
-from edgepack.transport import Transport
+from edgepack.transport import Completed, Transport
+
+T = TypeVar("T")
 
 PATIENCE_S = 20.0
 """How long one process on the board waits for others, asleep, before it says who they are."""
@@ -58,19 +61,19 @@ class Lease:
         Raises:
             DeviceError: if the board does not answer, or the lease has become another one's.
         """
-        return self._ask("state", f"--lock={self.file}")
+        return self._ask(read_state, "state", f"--lock={self.file}")
 
     def temperature_c(self) -> float | None:
         """The hottest part of the CPU; None where the board does not tell."""
-        return max(self.state()["temperatures_c"], default=None)
+        return max(self.state().get("temperatures_c", ()), default=None)
 
-    def _ask(self, *words: str, wait_s: float = 0.0) -> Mapping[str, Any]:
+    def _ask(self, take: Callable[[Node], T], *words: str, wait_s: float = 0.0) -> T:
         limit_s = wait_s + CALL_S
         session = (f"--owner={self.owner}", f"--token={self.token}", f"--limit-s={limit_s:g}")
         done = self.transport.run(
             [*self.command, *words, *session], timeout_s=limit_s + CALL_S, repeatable=True
         )
-        return _answer(done.stdout, done.stderr)
+        return _read(done, take)
 
 
 @contextmanager
@@ -102,7 +105,7 @@ def hold(
     finally:
         # Where the link is gone, the lease runs out by itself.
         with suppress(DeviceError):
-            lease._ask("lock", "release", f"--file={lease.file}")
+            lease._ask(_taken, "lock", "release", f"--file={lease.file}")
 
 
 def _wait(wanted: Lease, wait_s: float, report: Reporter) -> Lease:
@@ -110,11 +113,11 @@ def _wait(wanted: Lease, wait_s: float, report: Reporter) -> Lease:
     pause_s = 0.0
     named = [f"--file={wanted.file}"] if wanted.file else []
     while True:
-        answer = wanted._ask("lock", "take", *named, f"--wait-s={pause_s:g}", wait_s=pause_s)
-        if answer["taken"]:
-            return replace(wanted, file=answer["file"])
+        words = ("lock", "take", *named, f"--wait-s={pause_s:g}")
+        file, since = wanted._ask(_outcome, *words, wait_s=pause_s)
+        if file:
+            return replace(wanted, file=file)
         waited = time.monotonic() - start
-        since = f"{answer['owner']} has had it for {answer['held_s']:.0f} s"
         if waited >= wait_s:
             raise DeviceError(
                 f"the device is in use: {since}",
@@ -124,13 +127,40 @@ def _wait(wanted: Lease, wait_s: float, report: Reporter) -> Lease:
         pause_s = min(PATIENCE_S, wait_s - waited)
 
 
-def _answer(stdout: str, stderr: str) -> Mapping[str, Any]:
-    try:
-        answer: Mapping[str, Any] = json.loads(stdout.strip().rsplit("\n", 1)[-1])
-        fault = answer.get("error")
-    except (json.JSONDecodeError, AttributeError) as error:
-        said = (stderr or stdout).strip().rsplit("\n", 1)[-1]
-        raise DeviceError(f"the agent on the device gives no answer: {said[-200:]!r}") from error
-    if fault:
-        raise DeviceError(f"the device cannot be held: {fault['message']}", HINTS[fault["kind"]])
-    return answer
+def _read(done: Completed, take: Callable[[Node], T]) -> T:
+    """What is taken out of an answer.
+
+    Raises:
+        DeviceError: if there is none, or it says why the board cannot be held.
+    """
+    if not done.stdout.strip():
+        said = done.stderr.strip().rsplit("\n", 1)[-1]
+        raise DeviceError(f"the agent on the device gives no answer: {said[-200:]!r}", HINT)
+    found = read_answer(done.stdout, lambda answer: _fault(answer) or take(answer))
+    if isinstance(found, DeviceError):
+        raise found
+    return found
+
+
+def _fault(answer: Node) -> DeviceError | None:
+    """Why the board cannot be held, where the agent says so."""
+    if "error" not in answer.plain():
+        return None
+    fault = answer.field("error")
+    hint = HINTS[fault.field("kind").word(HINTS)]
+    return DeviceError(f"the device cannot be held: {fault.field('message').text()}", hint)
+
+
+def _taken(answer: Node) -> bool:
+    taken = answer.field("taken")
+    if type(taken.value) is not bool:
+        taken.refuse("true or false")
+    return bool(taken.value)
+
+
+def _outcome(answer: Node) -> tuple[str, str]:
+    """The file that holds the lease where it was given, else who has it and for how long."""
+    if _taken(answer):
+        return answer.field("file").text("(?s).+", "a path"), ""
+    owner, held_s = answer.field("owner").text(), answer.field("held_s").amount()
+    return "", f"{owner} has had it for {held_s:.0f} s"

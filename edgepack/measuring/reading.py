@@ -69,6 +69,12 @@ class Node:
             self.refuse(f"a whole number from {least} on")
         return self.value
 
+    def amount(self) -> float:
+        """A finite number from 0 on."""
+        if not _is_amount(self.value):
+            self.refuse("a finite number from 0 on")
+        return float(self.value)
+
     def numbers(self, *, empty: bool = False) -> tuple[float, ...]:
         """An array of finite numbers from 0 on."""
         values = self.value if isinstance(self.value, list | tuple) else ()

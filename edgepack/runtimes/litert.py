@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgepack.errors import DeviceError, EdgepackError, ModelError
+from edgepack.measuring.answer import read_answer, read_condition, read_environment
 from edgepack.measuring.measurement import Measurement
-from edgepack.runtime import Job
+from edgepack.measuring.reading import Node
+from edgepack.runtime import KINDS, Job
 
 T = TypeVar("T")
+Process = tuple[float, ...]
+Row = tuple[str, str, Process, tuple[Process, ...]]
+"""A metric, its unit, its values, and those of the warm-up where there is one."""
+
 AGENT = Path(__file__).parent.parent / "agent"
 AGENT_FILES = (
     "__init__.py",
@@ -31,9 +35,6 @@ AGENT_FILES = (
     "timing.py",
 )
 AGENT_MAIN = "import sys\nfrom edgepack.agent.program import main\nsys.exit(main())\n"
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What reading an answer raises that is not the agent's: a device may say anything."""
-REMARKS = ("sha256", "count", "reason", "share")
 EDGETPU_OPERATOR = "edgetpu-custom-op"
 REFUSALS: Mapping[str, tuple[type[EdgepackError], str, str]] = {
     "runtime": (
@@ -126,7 +127,7 @@ def command(python: Sequence[str], agent: str, job: Job) -> list[str]:
 
 def parse(stdout: str) -> tuple[Measurement, ...]:
     """Read the agent's answer: its last line is one JSON object."""
-    return _read(stdout, lambda answer: tuple(map(_checked, measurements(answer))))
+    return _read(stdout, measurements)
 
 
 def remarks(stdout: str) -> Mapping[str, Any]:
@@ -134,30 +135,31 @@ def remarks(stdout: str) -> Mapping[str, Any]:
     return _read(stdout, _remarks)
 
 
-def _read(stdout: str, take: Callable[[Mapping[str, Any]], T]) -> T:
-    try:
-        answer = json.loads(stdout.strip().rsplit("\n", 1)[-1])
-        if "error" in answer:
-            raise refusal(answer["error"]["kind"], answer["error"]["message"])
-        return take(answer)
-    except UNREADABLE as error:
-        raise DeviceError(
-            f"the agent's answer cannot be read: {stdout[-200:]!r}",
-            "measure again; if it comes back, type: edgepack devices NAME --clean",
-        ) from error
-
-
-def _checked(found: Measurement) -> Measurement:
-    """A measurement with values that statistics can be made of; else a ValueError."""
-    least = 1e-9 if found.metric == "latency" else 0.0
-    if not all(found.values) or not all(least <= value < math.inf for value in found.pooled):
-        raise ValueError(f"{found.metric} has values that cannot be")
+def _read(stdout: str, take: Callable[[Node], T]) -> T:
+    found = read_answer(stdout, lambda answer: _refused(answer) or take(answer))
+    if isinstance(found, EdgepackError):
+        raise found
     return found
 
 
-def _remarks(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    said = {key: answer[key] for key in REMARKS if key in answer}
-    return {"model_sha256": answer["condition"]["model_sha256"], **said}
+def _refused(answer: Node) -> EdgepackError | None:
+    if "error" not in answer.plain():
+        return None
+    fault = answer.field("error")
+    return refusal(fault.field("kind").word(REFUSALS), fault.field("message").text())
+
+
+def _remarks(answer: Node) -> Mapping[str, Any]:
+    checks: Mapping[str, Callable[[Node], Any]] = {
+        "sha256": Node.text,
+        "count": lambda node: node.whole(0),
+        "reason": Node.text,
+        "share": Node.amount,
+    }
+    present = [name for name in checks if name in answer.plain()]
+    digests = answer.field("condition").field("model_sha256").elements()
+    said = {name: checks[name](answer.field(name)) for name in present}
+    return {"model_sha256": [digest.text() for digest in digests], **said}
 
 
 def refusal(kind: str, message: str) -> EdgepackError:
@@ -169,34 +171,49 @@ def refusal(kind: str, message: str) -> EdgepackError:
     return error(f"{words}: {message}", hint)
 
 
-def measurements(answer: Mapping[str, Any]) -> tuple[Measurement, ...]:
-    """The measurements of one process; times in ms, memory in KiB."""
-    environment, condition = answer["environment"], (answer["condition"],)
-    if answer["kind"] == "outputs":
-        return ()
-    if answer["kind"] == "operators":
-        return tuple(
-            Measurement(
-                f"operator {i}: {row['name']}",
-                "ms",
-                (tuple(row["values_ms"]),),
-                (),
-                environment,
-                condition,
-            )
-            for i, row in enumerate(answer["operators"] or ())
-        )
-    if answer["kind"] == "memory":
-        return tuple(
-            Measurement(m, "KiB", ((answer[f"{m}_kib"],),), (), environment, condition)
-            for m in MEMORY
-        )
-    divisor = 1e6 * answer["runs_per_value"]
-    values, warmups = (
-        tuple(round(ns / divisor, 9) for ns in answer[key]) for key in ("values_ns", "warmups_ns")
+def measurements(answer: Node) -> tuple[Measurement, ...]:
+    """The measurements of one process; times in ms, memory in KiB.
+
+    Raises:
+        InputError: if a value is not what it ought to be.
+    """
+    takers: dict[str, Callable[[Node], Iterable[Row]]] = {
+        "latency": _times,
+        "memory": _memory,
+        "operators": _operators,
+        "outputs": lambda _: (),  # which is no measurement
+    }
+    take = takers[answer.field("kind").word(KINDS)]
+    environment = read_environment(answer.field("environment"))
+    conditions = (read_condition(answer.field("condition")),)
+    return tuple(
+        Measurement(metric, unit, (values,), warmups, environment, conditions)
+        for metric, unit, values, warmups in take(answer)
     )
-    single = {m: ((answer[f"{m}_ns"] / 1e6,),) for m in ("load", "first_inference", "overhead")}
-    return (
-        Measurement("latency", "ms", (values,), (warmups,), environment, condition),
-        *(Measurement(m, "ms", v, (), environment, condition) for m, v in single.items()),
-    )
+
+
+def _times(answer: Node) -> Iterator[Row]:
+    divisor = 1e6 * answer.field("runs_per_value").whole(1)
+    timed, warmups = answer.field("values_ns"), answer.field("warmups_ns")
+    if not all(ns >= 1 for ns in timed.numbers()):
+        timed.refuse("times from 1 ns on")
+    settling = _ms(warmups.numbers(empty=True), divisor)
+    yield "latency", "ms", _ms(timed.numbers(), divisor), (settling,)
+    for metric in ("load", "first_inference", "overhead"):
+        yield metric, "ms", (answer.field(f"{metric}_ns").amount() / 1e6,), ()
+
+
+def _ms(times_ns: Sequence[float], divisor: float) -> tuple[float, ...]:
+    return tuple(round(ns / divisor, 9) for ns in times_ns)
+
+
+def _memory(answer: Node) -> Iterator[Row]:
+    for metric in MEMORY:
+        yield metric, "KiB", (answer.field(f"{metric}_kib").amount(),), ()
+
+
+def _operators(answer: Node) -> Iterator[Row]:
+    rows = answer.field("operators")
+    for i, row in enumerate(rows.elements(empty=True) if rows.value is not None else ()):
+        name = row.field("name").text()
+        yield f"operator {i}: {name}", "ms", row.field("values_ms").numbers(), ()
