@@ -8,7 +8,7 @@ import measured
 import numpy as np
 import pytest
 
-from edgepack.errors import InputError
+from edgepack.errors import DeviceError
 from edgepack.measuring.interval import median_interval
 from edgepack.measuring.measurement import Measurement, merge
 from edgepack.measuring.statistics import mad, median, outliers, percentile
@@ -105,5 +105,6 @@ def test_merge_joins_processes_in_order() -> None:
 
 def test_merge_refuses_unlike_runs() -> None:
     other = replace(latency([1.0]), environment={"threads": 2})
-    with pytest.raises(InputError, match="threads is 1 and 2"):
+    with pytest.raises(DeviceError, match="changed .* threads is 1 and 2") as caught:
         merge([latency([1.0]), other])
+    assert "measure again" in caught.value.hint

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepack.errors import InputError
+from edgepack.errors import DeviceError
 from edgepack.measuring.interval import median_interval
 from edgepack.measuring.statistics import mad, median, outliers, percentile
 
@@ -83,14 +83,17 @@ def merge(parts: Sequence[Measurement]) -> Measurement:
     """One measurement of several processes out of those of one process each.
 
     Raises:
-        InputError: if their environments differ: unlike runs are not mixed.
+        DeviceError: if their environments differ: unlike runs are not mixed.
     """
     first = parts[0]
     for part in parts[1:]:
         for key in first.environment.keys() | part.environment.keys():
             here, there = first.environment.get(key), part.environment.get(key)
             if here != there:
-                raise InputError(f"unlike runs of {first.metric}: {key} is {here!r} and {there!r}")
+                raise DeviceError(
+                    f"the device changed between two processes: {key} is {here!r} and {there!r}",
+                    "let nobody update or restart it meanwhile, and measure again",
+                )
     return Measurement(
         first.metric,
         first.unit,
