@@ -13,11 +13,12 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from lab.ports import free_ports
 
-from edgepack.boards import archives, debian
+from edgepack.boards import archives, debian, public_web
 from edgepack.boards.archives import Archive, obtain, obtain_wheels
 from edgepack.boards.wheels import Wheel
 from edgepack.errors import DeviceError, InputError
@@ -223,6 +224,13 @@ def package(uri: str, content: bytes = CONTENT, size: int = len(CONTENT)) -> deb
     return debian.Package(uri, name, size, hashlib.sha256(content).hexdigest())
 
 
+@pytest.fixture
+def all_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a test lies on this machine."""
+    monkeypatch.setattr(public_web, "is_public", lambda _: True)
+
+
+@pytest.mark.usefixtures("all_public")
 def test_package_is_fetched_from_where_apt_says(tmp_path: Path) -> None:
     (tmp_path / "a b.deb").write_bytes(CONTENT)
     said: list[Progress] = []
@@ -231,6 +239,7 @@ def test_package_is_fetched_from_where_apt_says(tmp_path: Path) -> None:
     assert path.read_bytes() == CONTENT and said[0].total == len(CONTENT)
 
 
+@pytest.mark.usefixtures("all_public")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -245,6 +254,7 @@ def test_package_with_other_content_is_refused(tmp_path: Path, content: bytes, s
         debian.obtain_packages([package(f"{address}/a.deb")], None, silent)
 
 
+@pytest.mark.usefixtures("all_public")
 def test_package_that_cannot_be_had_is_told_with_a_command(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     with server(tmp_path) as address:
@@ -252,6 +262,79 @@ def test_package_that_cannot_be_had_is_told_with_a_command(tmp_path: Path) -> No
             with pytest.raises(DeviceError, match=uri) as caught:
                 debian.obtain_packages([package(uri)], None, silent)
             assert "sudo apt-get install python3-numpy;" in caught.value.hint
+
+
+class Elsewhere(Quiet):
+    """Sends everybody to another address; counts who came."""
+
+    to = "file:///etc/passwd"
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", self.to)
+        self.end_headers()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "%31%32%37.0.0.1", "127.1"])
+def test_a_board_cannot_make_this_machine_ask_its_own_network(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(Elsewhere, "asked", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as running:
+        threading.Thread(target=running.serve_forever).start()
+        uri = f"http://{host}:{running.server_address[1]}/a.deb"
+        with pytest.raises(DeviceError, match="which is no public address") as caught:
+            debian.obtain_packages([package(uri)], None, silent)
+        running.shutdown()
+    assert Elsewhere.asked == [] and "--wheelhouse" in caught.value.hint
+
+
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://deb.example/a.deb", "data:,x"])
+@pytest.mark.usefixtures("all_public")
+def test_a_redirect_leads_to_the_web_only(monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    monkeypatch.setattr(Elsewhere, "to", to)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as running:
+        threading.Thread(target=running.serve_forever).start()
+        uri = f"http://127.0.0.1:{running.server_address[1]}/a.deb"
+        with pytest.raises(DeviceError, match=r"not allowed|unknown url type"):
+            debian.obtain_packages([package(uri)], None, silent)
+        running.shutdown()
+
+
+def test_the_proxy_of_the_user_may_be_private(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(public_web, "is_public", lambda address: address != "127.0.0.1")
+    monkeypatch.setattr(Elsewhere, "asked", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as running:
+        threading.Thread(target=running.serve_forever).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{running.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(DeviceError):
+            debian.obtain_packages([package("http://deb.example/a.deb")], None, silent)
+        running.shutdown()
+    assert Elsewhere.asked == ["http://deb.example/a.deb"]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        *(("151.101.2.132", True), ("2a04:4e42::644", True)),
+        *(("127.0.0.1", False), ("::1", False), ("10.0.0.7", False), ("192.168.1.2", False)),
+        *(("169.254.169.254", False), ("fe80::1%eth0", False), ("fd00::1", False)),
+        *(("::ffff:10.0.0.7", False), ("0.0.0.0", False), ("224.0.0.1", False)),
+    ],
+)
+def test_addresses_of_the_whole_internet(address: str, public: bool) -> None:
+    assert public_web.is_public(address) == public
+
+
+def test_more_packages_than_edgepack_fetches_are_refused() -> None:
+    with pytest.raises(DeviceError, match="they are 300 MB together") as caught:
+        debian.obtain_packages([package("http://deb.example/a", size=3 * 10**8)], None, silent)
+    assert "--wheelhouse" in caught.value.hint
 
 
 SHA_A, SHA_B = f"SHA256:{'a' * 64}", f"SHA256:{'b' * 64}"

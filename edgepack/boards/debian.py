@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import http.client
 import re
+import time
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgepack.boards.archives import Archive, obtain
+from edgepack.boards.public_web import open_public
 from edgepack.errors import DeviceError
 from edgepack.progress import Progress, Reporter
 from edgepack.transport import Transport
 
 ASK_TIMEOUT_S = 120.0
 FETCH_TIMEOUT_S = 30.0
+LONGEST_FETCH_S = 1800.0
+MOST_BYTES = 200_000_000
+"""Of all packages together; numpy and what it needs are a tenth of that."""
 PIECE = 1 << 18
 LINE = re.compile(r"'([^']+)' ([\w.+-]+_[\w.+~%-]+_[\w-]+\.deb) (\d{1,12}) SHA256:([0-9a-f]{64})\b")
 """A line of apt's. A board may say anything, so a name that leads to another folder is none."""
@@ -100,6 +104,10 @@ def obtain_packages(
         DeviceError: if one cannot be had.
     """
     paths = []
+    size = sum(package.size_bytes for package in packages)
+    if wheelhouse is None and size > MOST_BYTES:
+        limit = f"edgepack fetches {MOST_BYTES // 1_000_000} MB at most"
+        raise _unavailable(packages, f"they are {size / 1e6:.0f} MB together, and {limit}")
     for package in packages:
         last = urllib.parse.unquote(urllib.parse.urlsplit(package.uri).path).rpartition("/")[2]
         archive = Archive("debian", package.name, package.sha256, (last,))
@@ -114,15 +122,16 @@ def obtain_packages(
 def _download(
     package: Package, folder: Path, packages: Sequence[Package], report: Reporter
 ) -> None:
-    if urllib.parse.urlsplit(package.uri).scheme not in ("http", "https"):
-        raise _unavailable(packages, f"{package.uri} is neither http nor https")
+    end = time.monotonic() + LONGEST_FETCH_S
     try:
         with (
-            urllib.request.urlopen(package.uri, timeout=FETCH_TIMEOUT_S) as answer,
+            open_public(package.uri, FETCH_TIMEOUT_S) as answer,
             (folder / package.name).open("wb") as file,
         ):
             # One byte too many is enough to know that it is another file.
-            while (done := file.tell()) <= package.size_bytes and (piece := answer.read(PIECE)):
+            while (done := file.tell()) <= package.size_bytes and (piece := answer.read1(PIECE)):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"it had not come after {LONGEST_FETCH_S:g} s")
                 file.write(piece)
                 report(Progress("fetch", done, package.size_bytes, package.name))
     except (OSError, ValueError, http.client.HTTPException) as error:
