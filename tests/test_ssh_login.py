@@ -200,8 +200,8 @@ from edgepack.device import Device
 from edgepack.errors import DeviceError
 from edgepack.transport import connect
 try:
-    for _ in range(2):
-        transport = connect(Device("device", address=sys.argv[1]))
+    for address in sys.argv[1:]:
+        transport = connect(Device("device", address=address))
         print(transport.run(["echo", "let", "in"], timeout_s=20).stdout)
         transport.close()
 except DeviceError as error:
@@ -210,11 +210,12 @@ print("the end")
 """
 
 
-def at_terminal(address: str, answers: list[str]) -> str:
+def at_terminal(address: str, answers: list[str], *others: str) -> str:
     """What a program shows at a terminal that connects twice, where somebody types answers."""
+    addresses = (address, address, *others)
     process, terminal = pty.fork()
     if process == 0:
-        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, address])
+        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *addresses])
     shown, waiting = "", list(answers)
     deadline = time.monotonic() + 30
     while "the end" not in shown and time.monotonic() < deadline:
@@ -336,6 +337,27 @@ def test_a_password_is_asked_for_once_at_a_terminal_and_not_shown(
     assert shown.count("ran") == 2, shown
     assert shown.count(f"password of pi@127.0.0.1:{password_server.port}: <typed>") == 2
     assert password_server.PASSWORD not in shown
+
+
+def test_a_password_is_not_offered_to_the_same_address_behind_another_host(
+    account: Account,
+) -> None:
+    """The servers behind two hosts on the way need not be the same one."""
+    with PasswordServer() as server:
+        with account.known_hosts.open("a") as file:
+            file.write(server.known_hosts)
+        account.configure(
+            "".join(
+                f"Host {name}\n HostName 127.0.0.1\n Port {server.port}\n User pi\n"
+                f" ProxyJump {{user}}@{{host}}:{{{port}}}\n"
+                for name, port in (("left", "port1"), ("right", "port2"))
+            )
+        )
+        shown = at_terminal("left", [server.PASSWORD, server.PASSWORD], "right", "left")
+    user, port1, port2 = account.server.user, *account.server.ports[1:3]
+    words = f"password of pi@127.0.0.1:{server.port} through {user}@{account.server.host}"
+    assert shown.count("ran") == 4, shown
+    assert shown.count(f"{words}:{port1}: <typed>") == shown.count(f"{words}:{port2}: <typed>") == 1
 
 
 # On the way

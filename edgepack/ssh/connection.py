@@ -129,7 +129,8 @@ def _connect(route: Sequence[Hop], patience: Patience, accept_new: bool) -> Conn
                 else _dial(hop, patience)
             )
             transports.append(_greet(line, hop, patience, accept_new))
-            log_in(transports[-1], hop, device=number == len(route) - 1)
+            last = number == len(route) - 1
+            log_in(transports[-1], hop, device=last, through=route[:number])
     except BaseException:
         _close(transports)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,18 +22,19 @@ from edgepack.ssh.secrets import PASSWORD, ask, can_ask, password_from_environme
 BY_PASSWORD = {"password", "keyboard-interactive"}
 
 
-def log_in(transport: Transport, hop: Hop, *, device: bool) -> None:
+def log_in(transport: Transport, hop: Hop, *, device: bool, through: Sequence[Hop] = ()) -> None:
     """Log in by what the agent, the user's files, the environment and the user have.
 
     Args:
         transport: whose host key was checked.
         hop: the server.
         device: whether it is the device itself; only that gets the password of the environment.
+        through: the servers on the way to it; the same address behind others is another server.
 
     Raises:
         DeviceError: if the server lets nobody in by these.
     """
-    login = _Login(transport, hop)
+    login = _Login(transport, hop, tuple(through))
     if login.attempt("nothing", partial(transport.auth_none, hop.user)):
         return
     with Keys(hop) as keys:
@@ -47,6 +48,7 @@ class _Login:
 
     transport: Transport
     hop: Hop
+    through: tuple[Hop, ...] = ()
     methods: tuple[str, ...] = ()
     tried: list[str] = field(default_factory=list)
 
@@ -79,7 +81,8 @@ class _Login:
             return False
         if device and (secret := password_from_environment()):
             return self._try_password(f"the password of {PASSWORD}", secret)
-        words = f"password of {self.hop}: "
+        way = f" through {', '.join(map(str, self.through))}" if self.through else ""
+        words = f"password of {self.hop}{way}: "
         found = ask(words, lambda typed: typed if self._try_password("a password", typed) else None)
         if found and not self.transport.is_authenticated():
             return self._try_password("the password from before", found)
