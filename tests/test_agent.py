@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from edgepack.agent import inputs, machine, timing
+from edgepack.agent.model import Runtime
+from edgepack.agent.refusal import RefusedError
 from edgepack.runtimes import litert
+from edgepack.tflite.interpreter import Interpreter
 
 SOURCES = [litert.AGENT / name for name in litert.AGENT_FILES]
 ALLOWED = set(sys.stdlib_module_names) | {"numpy"}
@@ -150,6 +153,30 @@ def test_samples_that_do_not_fit_are_an_answer(
     assert words in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("model", ["resnet8_int8.tflite", "basic_pitch_nmp.tflite"])
+@pytest.mark.parametrize("content", [np.array("text"), np.array(["text"]), np.array([1j, 2j])])
+def test_samples_of_another_type_are_an_answer(
+    agent: Path, models: Path, tmp_path: Path, model: str, content: Any
+) -> None:
+    found: Any = Interpreter((models / model).read_bytes()).inputs
+    ((name, detail),) = found.items()
+    if content.ndim:
+        content = np.broadcast_to(content[:1], (1, *detail["shape"][1:]))
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, **{f"input.{name}": content})
+    _, answer = run(agent, "latency", models / model, "--inputs", samples, *QUICK)
+    assert answer["error"]["kind"] == "inputs"
+
+
+def test_a_value_that_a_tensor_does_not_take_is_refused(models: Path) -> None:
+    interpreter = Runtime().open(str(models / "resnet8_int8.tflite"))
+    (detail,) = interpreter.get_input_details()
+    for value in (np.zeros((1, 9)), np.array(["text"])):
+        with pytest.raises(RefusedError, match="takes no") as caught:
+            inputs.fill(interpreter, detail, value)
+        assert caught.value.kind == "inputs"
+
+
 def test_golden_file_is_used_and_said_so(agent: Path, models: Path, tmp_path: Path) -> None:
     golden = tmp_path / "golden.npz"
     np.savez(golden, **{"input.x": np.zeros((8, 32, 32, 3), np.float32), "output.y": np.zeros(8)})
@@ -166,6 +193,60 @@ def test_a_golden_file_that_cannot_be_read_is_an_answer(
     golden.write_bytes(b"not an archive")
     _, answer = run(agent, "latency", models / "resnet8_int8.tflite", "--inputs", golden)
     assert answer["error"]["kind"] == "inputs"
+
+
+def test_samples_are_read_as_numpy_does(tmp_path: Path) -> None:
+    random, file = np.random.default_rng(0), tmp_path / "samples.npz"
+    arrays = {
+        "input.c": random.normal(size=(5, 3, 2)),
+        "input.fortran": np.asfortranarray(random.normal(size=(5, 3, 2)).astype(np.float32)),
+        "input.int": random.integers(0, 255, (5, 4), np.uint8),
+    }
+    for save in (np.savez, np.savez_compressed):
+        save(file, **arrays, **{"output.y": np.zeros(5)})
+        for count in (None, 1, 4, 9):
+            found = inputs.read_samples(str(file), count)
+            assert found.outputs == ["y"]
+            for name, values in arrays.items():
+                chosen = found.arrays[name.partition(".")[2]]
+                np.testing.assert_array_equal(chosen, values[:count], strict=True)
+
+
+def damaged(file: Path, kind: str) -> None:
+    """A file of samples that is wrong in one way."""
+    values = np.arange(40_000.0).reshape(1, -1)
+    if kind == "objects":
+        np.savez(file, **{"input.x": np.array([None])})
+    elif kind == "empty":
+        np.savez(file, **{"input.x": np.zeros((0, 3))})
+    else:
+        np.savez_compressed(file, **{"input.x": values})
+        content = bytearray(file.read_bytes())
+        content[300:340] = bytes(40)
+        file.write_bytes(content[: 2000 if kind == "short" else None])
+
+
+@pytest.mark.parametrize("kind", ["objects", "empty", "short", "changed"])
+def test_damaged_samples_are_refused(tmp_path: Path, kind: str) -> None:
+    damaged(tmp_path / "samples.npz", kind)
+    with pytest.raises(RefusedError) as caught:
+        inputs.read_samples(str(tmp_path / "samples.npz"))
+    assert caught.value.kind == "inputs"
+
+
+def test_samples_that_are_not_run_are_no_memory_of_the_model(
+    agent: Path, models: Path, tmp_path: Path
+) -> None:
+    found = []
+    for count in (1, 12 << 20):
+        samples = tmp_path / f"{count}.npz"
+        np.savez_compressed(samples, **{"input.x": np.zeros((count, 1), np.float32)})
+        file = models / "hello_world_int8.tflite"
+        _, answer = run(agent, "memory", file, "--inputs", samples)
+        found.append((answer["model_memory_kib"], answer["peak_memory_kib"]))
+    (few, peak), (many, peak_of_many) = found
+    assert abs(many - few) < 4 << 10
+    assert abs(peak_of_many - peak) < 4 << 10
 
 
 @pytest.mark.parametrize(

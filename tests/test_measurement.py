@@ -105,6 +105,6 @@ def test_merge_joins_processes_in_order() -> None:
 
 def test_merge_refuses_unlike_runs() -> None:
     other = replace(latency([1.0]), environment={"threads": 2})
-    with pytest.raises(DeviceError, match="changed .* threads is 1 and 2") as caught:
+    with pytest.raises(DeviceError, match=r"changed .* threads is 1 and 2") as caught:
         merge([latency([1.0]), other])
     assert "measure again" in caught.value.hint

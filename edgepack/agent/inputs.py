@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import zipfile
-from typing import Any, Dict, Optional, Sequence
+import zlib
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from edgepack.agent.refusal import RefusedError, one_line
 
 INPUT, OUTPUT = "input.", "output."
+ARRAY = ".npy"
+UNREADABLE = (OSError, EOFError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError)
+UNREADABLE += (zipfile.BadZipFile, zlib.error)
+"""What reading a file of samples raises that is damaged, or something else."""
+
+UNFIT = (ValueError, TypeError, RuntimeError, OverflowError)
+"""What a runtime raises for values of a type or shape that it does not take."""
 
 
 class Samples:
@@ -24,18 +34,39 @@ class Samples:
 
 def read_samples(path: str, count: Optional[int] = None) -> Samples:
     """The first samples of an .npz file; all where no count is given."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n[: -len(ARRAY)] for n in archive.namelist() if n.endswith(ARRAY)]
+            given = [n for n in names if n.startswith(INPUT)]
+            found = {n[len(INPUT) :]: read_array(archive, n + ARRAY, count) for n in given}
+    except UNREADABLE as error:
+        raise RefusedError("inputs", "%s: %s" % (path, one_line(error))) from error
+    if len({total for _, total in found.values()}) != 1:
+        raise RefusedError("inputs", "%s holds no samples, or not as many of each input" % path)
+    chosen = {name: array for name, (array, _) in found.items()}
+    return Samples(chosen, [n[len(OUTPUT) :] for n in names if n.startswith(OUTPUT)])
+
+
+def read_array(archive: zipfile.ZipFile, name: str, count: Optional[int]) -> Tuple[Any, int]:
+    """The first samples of an array, and how many it has.
+
+    No more than these are brought into memory, which would count as the model's; but an array in
+    the order of Fortran has them spread all over.
+    """
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            inputs = {n[len(INPUT) :]: file[n] for n in names if n.startswith(INPUT)}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RefusedError("inputs", one_line(error)) from error
-    if len({len(x) for x in inputs.values()}) != 1:
-        raise RefusedError("inputs", "%s holds no samples, or not as many of each input" % path)
-    chosen = {name: x[:count] for name, x in inputs.items()}
-    return Samples(chosen, [n[len(OUTPUT) :] for n in names if n.startswith(OUTPUT)])
+    npy = np.lib.format  # type: Any
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with archive.open(name) as file:
+        shape, fortran, dtype = readers[npy.read_magic(file)](file)
+        if min(shape, default=0) < 1 or dtype.hasobject:
+            raise ValueError("%s holds no samples" % name)
+        rows = shape[0] if count is None or fortran else min(count, shape[0])
+        wanted = (rows, *shape[1:])
+        values = functools.reduce(operator.mul, wanted)  # exact; Python 3.7 has no math.prod
+        content = file.read(values * dtype.itemsize)
+    array = np.frombuffer(content, dtype, values).reshape(wanted, order="F" if fortran else "C")
+    return (array[:count].copy() if fortran else array), shape[0]
 
 
 def named(interpreter: Any, which: str, names: Sequence[str]) -> Dict[str, Any]:
@@ -66,7 +97,7 @@ def set_inputs(interpreter: Any, samples: Optional[Samples]) -> None:
     """Fill the inputs once: with the first sample, or with random values."""
     if samples is None:
         for number, detail in enumerate(interpreter.get_input_details()):
-            interpreter.set_tensor(detail["index"], random_input(detail, number))
+            fill(interpreter, detail, random_input(detail, number))
         return
     inputs = input_details(interpreter, samples)
     fit_open_sizes(interpreter, inputs, samples.arrays)
@@ -93,8 +124,13 @@ def fit_open_sizes(interpreter: Any, inputs: Dict[str, Any], arrays: Dict[str, A
     for name in resized:
         shape = (batch_of(inputs), *arrays[name].shape[1:])
         interpreter.resize_tensor_input(inputs[name]["index"], shape)
-    if resized:
+    if not resized:
+        return
+    try:
         interpreter.allocate_tensors()
+    except UNFIT as error:
+        words = "the model takes no %s: %s" % (", ".join(resized), one_line(error))
+        raise RefusedError("inputs", words) from error
 
 
 def batch_of(inputs: Dict[str, Any]) -> int:
@@ -109,7 +145,16 @@ def set_block(interpreter: Any, inputs: Dict[str, Any], arrays: Dict[str, Any], 
     for name, detail in inputs.items():
         places = np.arange(start, start + int(detail["shape"][0]))
         chosen = arrays[name][np.minimum(places, len(arrays[name]) - 1)]
-        interpreter.set_tensor(detail["index"], stored(chosen, detail))
+        fill(interpreter, detail, stored(chosen, detail))
+
+
+def fill(interpreter: Any, detail: Dict[str, Any], value: Any) -> None:
+    """Fill one input with values as it stores them."""
+    try:
+        interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+    except UNFIT as error:
+        words = "%s takes no %s %s" % (detail["name"], value.dtype, value.shape)
+        raise RefusedError("inputs", "%s: %s" % (words, one_line(error))) from error
 
 
 def stored(value: Any, detail: Dict[str, Any]) -> Any:
@@ -117,8 +162,10 @@ def stored(value: Any, detail: Dict[str, Any]) -> Any:
     import numpy as np
 
     dtype, (scale, zero_point) = np.dtype(detail["dtype"]), detail["quantization"]
+    if dtype.kind in "iuf" and value.dtype.kind not in "iufb":
+        raise RefusedError("inputs", "%s takes no %s" % (detail["name"], value.dtype))
     if dtype.kind not in "iu" or not scale:
-        return value.astype(dtype)
+        return value
     limits = np.iinfo(dtype)
     return np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
