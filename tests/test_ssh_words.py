@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgepack.errors import DeviceError, InputError
-from edgepack.ssh.host_key import check, preferred
+from edgepack.ssh.host_key import Trust, check, preferred
 from edgepack.ssh.known_hosts import Entry, HostKey, hash_of, read_entries, remember
 from edgepack.ssh.program import command, returncode_of
 from edgepack.ssh.route import Hop, find_route
@@ -226,7 +226,7 @@ def test_other_keys_are_refused_always(home: Path, line: str, words: str, accept
     path = home / "known"
     path.write_text("\n" + line)
     with pytest.raises(DeviceError, match=words) as caught:
-        check(hop(path), KEY, read_entries([path], "board"), accept_new=accept)
+        check(hop(path), KEY, read_entries([path], "board"), Trust(accept))
     assert "line 2" in caught.value.message and str(path) in caught.value.message
     assert path.read_text() == "\n" + line
 
@@ -234,4 +234,4 @@ def test_other_keys_are_refused_always(home: Path, line: str, words: str, accept
 def test_one_right_key_of_several_is_enough(home: Path) -> None:
     path = home / "known"
     path.write_text(line_of("board", OTHER) + line_of("board", KEY))
-    check(hop(path), KEY, read_entries([path], "board"), accept_new=False)
+    check(hop(path), KEY, read_entries([path], "board"), Trust())

@@ -386,6 +386,16 @@ def test_a_device_with_another_key_after_a_drop_is_refused(account: Account) -> 
         ssh.run(["true"], timeout_s=10, repeatable=True)
 
 
+@pytest.mark.parametrize("files", ["/dev/null", "none"])
+def test_a_key_that_no_file_keeps_is_accepted_once(account: Account, files: str) -> None:
+    account.configure(f"Host *\n UserKnownHostsFile {files}\n GlobalKnownHostsFile none\n")
+    ssh = account.connect(accept=True)
+    ssh._connection.close()
+    assert ssh.run(["true"], timeout_s=10).returncode == 0, "the same key is accepted again"
+    with account.server.other_host_keys(), pytest.raises(DeviceError, match="has changed"):
+        ssh.run(["true"], timeout_s=10, repeatable=True)
+
+
 def test_closing_leaves_no_thread(account: Account) -> None:
     before = threading.active_count()
     ssh = account.connect()

@@ -14,6 +14,7 @@ from paramiko.ssh_exception import ChannelException
 from edgepack.errors import ConnectionLostError, DeviceError
 from edgepack.ssh import faults, host_key
 from edgepack.ssh.bounded import within
+from edgepack.ssh.host_key import Trust
 from edgepack.ssh.known_hosts import HostKey
 from edgepack.ssh.login import log_in
 from edgepack.ssh.patience import Patience
@@ -100,26 +101,26 @@ class Connection:
         self.drop(f"was given up: no answer for {self._patience.silence_s:g} s")
 
 
-def connect(route: Sequence[Hop], patience: Patience, *, accept_new: bool) -> Connection:
+def connect(route: Sequence[Hop], patience: Patience, trust: Trust) -> Connection:
     """Log in to a device; where a connection breaks before that, a few times.
 
     Args:
         route: the servers on the way; the last is the device.
         patience: how long to wait, and how often to try.
-        accept_new: whether to trust and remember servers that were never seen before.
+        trust: in servers that no file knows; what is accepted is added to it.
 
     Raises:
         DeviceError: if a server cannot be reached, is not trusted, or lets nobody in.
     """
     for attempt in range(1, patience.attempts):
         try:
-            return _connect(route, patience, accept_new)
+            return _connect(route, patience, trust)
         except faults.DroppedError:
             time.sleep(patience.pause_s * 2 ** (attempt - 1))
-    return _connect(route, patience, accept_new)
+    return _connect(route, patience, trust)
 
 
-def _connect(route: Sequence[Hop], patience: Patience, accept_new: bool) -> Connection:
+def _connect(route: Sequence[Hop], patience: Patience, trust: Trust) -> Connection:
     transports: list[Transport] = []
     try:
         for number, hop in enumerate(route):
@@ -128,7 +129,7 @@ def _connect(route: Sequence[Hop], patience: Patience, accept_new: bool) -> Conn
                 if transports
                 else _dial(hop, patience)
             )
-            transports.append(_greet(line, hop, patience, accept_new))
+            transports.append(_greet(line, hop, patience, trust))
             last = number == len(route) - 1
             log_in(transports[-1], hop, device=last, through=route[:number])
     except BaseException:
@@ -161,9 +162,7 @@ def _tunnel(through: Transport, last: Hop, hop: Hop, patience: Patience) -> Chan
         raise faults.no_tunnel(hop, last, error) from error
 
 
-def _greet(
-    line: socket.socket | Channel, hop: Hop, patience: Patience, accept_new: bool
-) -> Transport:
+def _greet(line: socket.socket | Channel, hop: Hop, patience: Patience, trust: Trust) -> Transport:
     """Agree on keys with a server, and look whether it is the right one."""
     transport = Transport(line, packetizer_class=CountingPacketizer)
     transport.banner_timeout = transport.handshake_timeout = patience.login_s
@@ -176,7 +175,7 @@ def _greet(
         _agree(transport, patience)
         found = transport.get_remote_server_key()
         key = HostKey(found.get_name(), found.asbytes())
-        host_key.check(hop, key, entries, accept_new=accept_new)
+        host_key.check(hop, key, entries, trust)
     except BaseException as error:
         transport.close()
         line.close()

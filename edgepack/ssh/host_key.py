@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
 
 from edgepack.errors import DeviceError
 from edgepack.ssh.known_hosts import Entry, HostKey, read_entries, remember
@@ -12,6 +13,19 @@ from edgepack.ssh.route import Hop
 ACCEPT = "--accept-new-host-key"
 SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """The algorithms for a type of key, where they are not called like it."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What may be trusted that no file knows, for one use of a device.
+
+    Attributes:
+        accept_new: whether servers that were never seen before are accepted and remembered.
+        accepted: the keys of those; the files may be ones that keep nothing.
+    """
+
+    accept_new: bool = False
+    accepted: MutableMapping[Hop, HostKey] = field(default_factory=dict)
 
 
 def entries_of(hop: Hop) -> list[Entry]:
@@ -27,7 +41,7 @@ def preferred(entries: Sequence[Entry], algorithms: Sequence[str]) -> tuple[str,
     return (*known, *(name for name in algorithms if name not in known))
 
 
-def check(hop: Hop, key: HostKey, entries: Sequence[Entry], *, accept_new: bool) -> None:
+def check(hop: Hop, key: HostKey, entries: Sequence[Entry], trust: Trust) -> None:
     """Refuse a server that is not known, unless it may be accepted and remembered.
 
     Raises:
@@ -43,8 +57,15 @@ def check(hop: Hop, key: HostKey, entries: Sequence[Entry], *, accept_new: bool)
     if trusted:
         of_kind = [entry for entry in trusted if entry.key.kind == key.kind]
         _refuse_changed(hop, key, (of_kind or trusted)[0])
-    if not accept_new:
+    if not trust.accept_new:
         _refuse_unknown(hop, key)
+    before = trust.accepted.setdefault(hop, key)
+    if before != key:
+        raise DeviceError(
+            f"the host key of {hop} has changed: it is {key.kind} {key.fingerprint}, but it was "
+            f"{before.kind} {before.fingerprint} a moment ago",
+            "somebody may be in between: look at the device before anything else",
+        )
     if hop.user_known_hosts:
         remember(hop.user_known_hosts[0], hop.known_as, key, hashed=hop.hash_known_hosts)
 

@@ -41,10 +41,11 @@ class Ssh:
         accept_new_host_key: bool = False,
         patience: Patience = PATIENCE,
     ) -> None:
+        from edgepack.ssh.host_key import Trust
         from edgepack.ssh.route import find_route
 
         self.folder, self.python = device.folder, ""
-        self._accept_new, self._patience = accept_new_host_key, patience
+        self._trust, self._patience = Trust(accept_new_host_key), patience
         self._route = find_route(device.address)
         self._lock, self._gone = threading.Lock(), False
         self._connection = self._connect()
@@ -102,7 +103,7 @@ class Ssh:
     def _connect(self) -> Connection:
         from edgepack.ssh.connection import connect
 
-        return connect(self._route, self._patience, accept_new=self._accept_new)
+        return connect(self._route, self._patience, self._trust)
 
     def _reconnected(self, return_s: float) -> Connection:
         """The connection, made anew if it dropped; a device that is away has a while to come back.
