@@ -102,6 +102,30 @@ def test_nothing_in_common_exits_with_2(edgepack: CommandLine, tmp_path: Path) -
     assert "nothing to compare: A has net.tflite on pi, 1 thread, xnnpack, net" in done.err
 
 
+def test_a_model_that_was_not_measured_again_exits_with_2(
+    edgepack: CommandLine, tmp_path: Path
+) -> None:
+    other = measured.benchmark(3, name="other.tflite")
+    a = save(tmp_path / "a.json", SAME[0], other)
+    b = save(tmp_path / "b.json", SAME[1])
+    done = edgepack("diff", a, b)
+    assert (done.code, "latency" in done.out) == (2, True)
+    assert "not measured: B has no other.tflite on pi, 1 thread, xnnpack, which A has" in done.err
+    assert "--allow missing" in done.err
+    assert edgepack("diff", a, b, "--json").json["outcome"] == "unjudged"
+    allowed = edgepack("diff", a, b, "--allow=missing")
+    assert allowed.code == 0 and "only A has other.tflite" in allowed.out
+    assert edgepack("diff", b, a).code == 0
+
+
+def test_a_regression_counts_more_than_what_was_not_measured(
+    edgepack: CommandLine, tmp_path: Path
+) -> None:
+    a = save(tmp_path / "a.json", SAME[0], measured.benchmark(3, name="other.tflite"))
+    done = edgepack("diff", a, save(tmp_path / "b.json", SLOWER))
+    assert done.code == 1 and "a regression" in done.err
+
+
 def test_an_invalid_measurement_is_refused_with_1(
     edgepack: CommandLine, a: str, tmp_path: Path
 ) -> None:
@@ -177,16 +201,19 @@ def test_each_metric_is_a_test(edgepack: CommandLine, a: str, slower: str) -> No
     assert suite.get("timestamp") == "2026-11-22T15:04:05"
 
 
-def test_what_cannot_be_compared_is_an_error_and_what_is_missing_skipped(
+def test_what_cannot_be_compared_or_is_missing_is_an_error_and_what_is_new_skipped(
     edgepack: CommandLine, tmp_path: Path
 ) -> None:
     pair = [measured.benchmark(threads=t) for t in (1, 2)]
     other = [measured.benchmark(1, threads=1, inputs="random"), measured.benchmark(2, threads=4)]
     paths = [save(tmp_path / f"{i}.json", *made) for i, made in enumerate((pair, other))]
     code, root = junit(edgepack, *paths)
-    assert (code, counts(root)) == (2, ("3", "0", "1", "2"))
+    assert (code, counts(root)) == (2, ("3", "0", "2", "1"))
     assert root[0][0][0].get("type") == "not-comparable"
     assert root[0][0][0].get("message") == "inputs is golden in A and random in B"
+    assert [s[0][0].tag for s in root[1:]] == ["error", "skipped"]
+    assert root[1][0][0].get("type") == "missing"
+    _, root = junit(edgepack, *paths, "--allow", "missing")
     assert [s[0][0].tag for s in root[1:]] == ["skipped", "skipped"]
 
 

@@ -39,7 +39,8 @@ def share(text: str) -> float:
     "--allow",
     multiple=True,
     metavar="FACT",
-    help="A fact that may differ, such as model or runtime_version; can be repeated.",
+    help="A fact that may differ, such as model or runtime_version, or missing: what A has and"
+    " B lacks; can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
@@ -51,7 +52,7 @@ def command(
     """Compare the measurements A and B: files of edgepack bench --out, or ids of edgepack history.
 
     With A alone, the two models that it holds are compared. Exits with 1 on a regression or where
-    a measurement cannot be believed, with 2 where the two are not comparable.
+    a measurement cannot be believed, with 2 where the two are not comparable or B lacks what A has.
     """
     from edgepack.measuring.comparison import diff, to_json
     from edgepack.measuring.writing import check_folder, write_whole
@@ -77,11 +78,13 @@ def check_facts(allow: tuple[str, ...]) -> None:
     """
     from edgepack.errors import InputError
     from edgepack.measuring.comparability import FACTS
+    from edgepack.measuring.comparison import MISSING
     from edgepack.plugins import suggest
 
+    known = [*FACTS, MISSING]
     for name in allow:
-        if name not in FACTS:
-            raise InputError(f"there is no fact {name!r} to allow", suggest(name, list(FACTS)))
+        if name not in known:
+            raise InputError(f"there is no fact {name!r} to allow", suggest(name, known))
 
 
 def benchmarks_of(a: str, b: str) -> tuple[list[Benchmark], list[Benchmark]]:
@@ -121,9 +124,24 @@ def failure(found: Diff) -> EdgepackError | None:
             f"a regression of more than {100 * found.tolerance:g} %: {', '.join(worse)}",
             "measure both in turns to be sure: edgepack bench A B --out FILE",
         )
-    if found.outcome == "unjudged":
+    if [c for c in found.comparisons if c.outcome == "unjudged"]:
         return refusal([text for comparison in found.comparisons for text in comparison.invalid])
-    return None
+    return lack(found)
+
+
+def lack(found: Diff) -> EdgepackError | None:
+    """What to end with where B lacks what A has."""
+    from edgepack.errors import InputError
+    from edgepack.measuring.comparison import MISSING
+    from edgepack.table import printable
+
+    if not found.missing:
+        return None
+    titles = ", ".join(benchmark.title for benchmark in found.missing)
+    return InputError(
+        printable(f"not measured: B has no {titles}, which A has"),
+        f"measure it, too, or compare knowingly: --allow {MISSING}",
+    )
 
 
 def refusal(invalid: list[str]) -> EdgepackError:

@@ -20,6 +20,9 @@ a kernel counts it for each CPU in lots of 32 pages or more."""
 SHOWN = ("load", "first_inference")
 """Metrics that are shown beside `JUDGED`: they depend on what the system's cache holds."""
 
+MISSING = "missing"
+"""What may be allowed beside facts: a benchmark of the first without one in the second."""
+
 NOT_COMPARABLE, REGRESSION, UNJUDGED = "not-comparable", "regression", "unjudged"
 OUTCOMES = (NOT_COMPARABLE, REGRESSION, UNJUDGED, "unclear", "improvement", "unchanged", "shown")
 """From what matters most to what matters least."""
@@ -97,17 +100,20 @@ class Diff:
         comparisons: of the benchmarks that both have.
         only_a: benchmarks that only the first has.
         only_b: benchmarks that only the second has.
+        missing: those of ``only_a``, unless a counterpart may be missing.
     """
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
     only_a: tuple[Benchmark, ...] = ()
     only_b: tuple[Benchmark, ...] = ()
+    missing: tuple[Benchmark, ...] = ()
 
     @property
     def outcome(self) -> str:
         """The one of all comparisons that matters most."""
         found = [comparison.outcome for comparison in self.comparisons]
+        found += [UNJUDGED for _ in self.missing if found]
         return min(found, key=OUTCOMES.index, default=NOT_COMPARABLE)
 
 
@@ -123,11 +129,13 @@ def diff(
         a: of the first.
         b: of the second.
         tolerance: the change of a median that does not matter, as a share.
-        allow: facts of `edgepack.measuring.comparability.FACTS` that may differ.
+        allow: facts of `edgepack.measuring.comparability.FACTS` that may differ, and `MISSING`
+            where the second may lack what the first has.
     """
     pairs, only_a, only_b = pair(a, b, allow)
     found = tuple(compare(*both, tolerance, allow) for both in pairs)
-    return Diff(tolerance, found, tuple(only_a), tuple(only_b))
+    missing = () if MISSING in allow else tuple(only_a)
+    return Diff(tolerance, found, tuple(only_a), tuple(only_b), missing)
 
 
 def compare(
@@ -237,6 +245,7 @@ def to_json(found: Diff) -> dict[str, Any]:
         "comparisons": [_comparison_json(comparison) for comparison in found.comparisons],
         "only_a": [identity(benchmark) for benchmark in found.only_a],
         "only_b": [identity(benchmark) for benchmark in found.only_b],
+        "missing": [identity(benchmark) for benchmark in found.missing],
     }
 
 

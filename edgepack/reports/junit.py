@@ -19,14 +19,16 @@ def render(diff: Diff) -> str:
     """A whole document.
 
     A regression is a failure; what cannot be compared or believed is an error; what has no
-    counterpart is skipped.
+    counterpart is skipped, or an error where B must have it.
     """
     root = Element("testsuites", name=SUITE)
     for comparison in diff.comparisons:
         root.append(_suite(comparison))
     for side, other, benchmarks in (("A", "B", diff.only_a), ("B", "A", diff.only_b)):
         for benchmark in benchmarks:
-            root.append(_skipped_suite(benchmark, f"only {side} has it, {other} does not"))
+            why = f"only {side} has it, {other} does not"
+            wanted = any(benchmark is missing for missing in diff.missing)
+            root.append(_lone_suite(benchmark, why, wanted=wanted))
     _count(root, [root])
     indent(root)
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + tostring(root, encoding="unicode") + "\n"
@@ -70,9 +72,13 @@ def _difference(found: Difference) -> str:
     return f"{found.fact} is {found.a} in A and {found.b} in B"
 
 
-def _skipped_suite(benchmark: Benchmark, why: str) -> Element:
+def _lone_suite(benchmark: Benchmark, why: str, *, wanted: bool) -> Element:
     suite = _new_suite(benchmark)
-    SubElement(_case(suite, "comparable"), "skipped", message=why)
+    case = _case(suite, "comparable")
+    if wanted:
+        _note(case, "error", "missing", why)
+    else:
+        SubElement(case, "skipped", message=why)
     _count(suite, [suite])
     return suite
 
