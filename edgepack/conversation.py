@@ -12,6 +12,10 @@ from edgepack import transport
 from edgepack.errors import DeviceError
 from edgepack.transport import Completed
 
+SLOWEST_INPUT_BYTES_PER_S = 1000.0
+INPUT_WINDOW_S = 60.0
+"""What takes less than that rate, for that long, is given up."""
+
 
 class Program(Protocol):
     """A running program; what blocks here ends when the program is killed."""
@@ -51,7 +55,7 @@ def converse(program: Program, stdin: bytes | Iterable[bytes], timeout_s: float)
 
     Raises:
         TimeoutError: if it had not ended by then.
-        DeviceError: if it says more than a transport keeps.
+        DeviceError: if it says more than a transport keeps, or takes its input too slowly.
         Exception: what ``stdin``, reading, writing or waiting raised.
     """
     output, stderr, codes = bytearray(), bytearray(), list[int]()
@@ -122,12 +126,36 @@ def _drain(read: Callable[[], bytes], into: bytearray, most_bytes: int) -> None:
 
 def _feed(program: Program, chunks: Iterable[bytes], taken: Callable[[], None]) -> None:
     """A program may end before it has read everything: its exit code tells whether it should."""
+    rate = _Rate()
     try:
         for chunk in chunks:
             rest = memoryview(chunk)
             while rest:
-                rest = rest[program.write(rest) :]
+                start = time.monotonic()
+                count = program.write(rest)
+                rest = rest[count:]
+                rate.add(count, time.monotonic() - start)
                 taken()
         program.end_input()
     except BrokenPipeError:
         return
+
+
+class _Rate:
+    """Watches how fast input is taken; only the time counts that handing it over takes."""
+
+    def __init__(self) -> None:
+        self._bytes, self._seconds = 0, 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        self._bytes += count
+        self._seconds += seconds
+        if self._seconds < INPUT_WINDOW_S:
+            return
+        if self._bytes < SLOWEST_INPUT_BYTES_PER_S * self._seconds:
+            raise DeviceError(
+                f"a program on the device took {self._bytes} bytes in {self._seconds:.0f} s, which "
+                "is too slow, and was killed",
+                "look what keeps the device or its network busy, then do the same again",
+            )
+        self._bytes, self._seconds = 0, 0.0

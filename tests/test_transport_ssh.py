@@ -18,7 +18,7 @@ from lab.fault_proxy import Cut, FaultProxy
 from lab.ports import free_ports
 from ssh_client import QUICK, Account
 
-from edgepack import transport
+from edgepack import conversation, transport
 from edgepack.errors import ConnectionLostError, DeviceError
 from edgepack.plugins import PACKAGE
 from edgepack.transports.ssh import Ssh
@@ -189,6 +189,31 @@ def test_a_program_that_takes_no_input_is_killed_in_time(ssh: Ssh) -> None:
     with at_most(6), pytest.raises(DeviceError, match="had not ended"):
         ssh.run(["sleep", "61.5"], timeout_s=1, stdin=bytes(20_000_000))
     assert not runs("sleep 61.5")
+
+
+def test_input_that_is_taken_bit_by_bit_is_given_up(
+    ssh: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each bit that is taken puts off the deadline, so that alone would never end it."""
+    monkeypatch.setattr(conversation, "SLOWEST_INPUT_BYTES_PER_S", 400_000)
+    monkeypatch.setattr(conversation, "INPUT_WINDOW_S", 3.0)
+    bits = "import os, time\nwhile os.read(0, 8192): time.sleep(0.05)  # bit by bit"
+    with at_most(20), pytest.raises(DeviceError, match="too slow, and was killed"):
+        ssh.run([sys.executable, "-c", bits], timeout_s=5, stdin=bytes(20_000_000))
+    assert not runs("# bit by bit")
+
+
+def test_slow_input_is_not_taken_for_a_slow_device(
+    ssh: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "INPUT_WINDOW_S", 0.5)
+
+    def slowly() -> Iterator[bytes]:
+        for _ in range(4):
+            time.sleep(0.5)
+            yield b"a"
+
+    assert ssh.run(["cat"], timeout_s=5, stdin=slowly()).output == b"aaaa"
 
 
 def test_a_program_on_a_frozen_device_is_given_up_in_time(account: Account) -> None:
