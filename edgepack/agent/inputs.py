@@ -12,8 +12,8 @@ from edgepack.agent.refusal import RefusedError, one_line
 
 INPUT, OUTPUT = "input.", "output."
 ARRAY = ".npy"
-UNREADABLE = (OSError, EOFError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError)
-UNREADABLE += (zipfile.BadZipFile, zlib.error)
+DAMAGED = (EOFError, LookupError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, ValueError, MemoryError, *DAMAGED)
 """What reading a file of samples raises that is damaged, or something else."""
 
 UNFIT = (ValueError, TypeError, RuntimeError, OverflowError)
