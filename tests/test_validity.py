@@ -65,6 +65,8 @@ CASES = [
     ("throttled", "invalid", latency(steady(), before=bits(0), during=[bits(4)], after=bits(0))),
     ("throttled", "invalid", latency(steady(), start=bits(0x10001), after=bits(0x10000))),
     ("throttled", "invalid", latency(steady(), before=bits(OLD), after=bits(OLD | 0x20000))),
+    ("throttling-unknown", "degraded", latency(steady(), before=bits(OLD), after=bits(OLD))),
+    ("throttling-unknown", "degraded", latency(steady(), start=bits(OLD), during=[bits(None)])),
     ("too-hot", "degraded", latency(steady(), start=hot(76.0))),
     ("too-hot", "invalid", latency(steady(), start=hot(82.0))),
     ("temperature-high", "degraded", latency(steady(), start=hot(60.0), during=[hot(81.0)])),
@@ -92,7 +94,8 @@ NO_FINDINGS = [
     latency(steady(), before=seen(frequencies_khz=[6, 15]), after=seen(frequencies_khz=[15, 6])),
     latency(steady(), start=bits(OLD), before=bits(OLD), during=[bits(OLD)], after=bits(OLD)),
     latency(steady(), before=bits(None), after=bits(None)),
-    latency(steady(), before=bits(OLD), after=bits(None)),
+    latency(steady(), before=bits(OLD), during=[bits(None), bits(OLD)], after=bits(None)),
+    latency(steady(), before=bits(0), during=[bits(None)], after=bits(0)),
     latency(steady(), start=hot(74.0), after=hot(79.0)),
     latency(steady(), machine="x86_64", start=hot(85.0), after=hot(90.0)),
     latency(steady(), overhead_ms=0.009),
@@ -109,7 +112,8 @@ def test_no_findings(measurement: Measurement) -> None:
 def test_a_process_is_judged_by_its_own_bits_only() -> None:
     """What happened between two processes is no fault of either."""
     first, second = (
-        latency(steady(), before=bits(value), after=bits(value)) for value in (0, 0x40000)
+        latency(steady(), before=bits(value), during=[bits(value)], after=bits(value))
+        for value in (0, 0x40000)
     )
     both = Measurement(
         "latency",
@@ -127,6 +131,12 @@ def test_the_words_name_the_bits_and_the_remedy() -> None:
     (heat,) = judge(latency(steady(), before=bits(0), after=bits(0x80000))).findings
     assert heat.message.endswith("soft temperature limit")
     assert "cool down" in heat.hint
+
+
+def test_what_was_throttled_before_and_is_not_read_meanwhile_is_said() -> None:
+    (finding,) = judge(latency(steady(), start=bits(OLD), after=bits(OLD))).findings
+    assert "before the runs: under-voltage, throttled;" in finding.message
+    assert "reboot" in finding.hint
 
 
 def test_a_model_replaced_between_two_processes_is_found() -> None:

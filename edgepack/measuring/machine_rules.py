@@ -24,6 +24,7 @@ BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temp
 documentation, config and OS)."""
 
 SINCE = 16
+FIRST = ("start", "before")
 
 COOL = "let the device cool down, in open air, with a heat sink or a fan, and measure again"
 
@@ -54,6 +55,29 @@ def throttled(latency: Measurement) -> Finding | None:
         "invalid",
         f"the device reported during the run: {', '.join(words)}",
         "use a power supply made for the board" if bits & 1 else COOL,
+    )
+
+
+def throttling_unknown(latency: Measurement) -> Finding | None:
+    """Throttle bits that were set before, and that nobody could read during the runs.
+
+    Only a bit that is not set yet tells at the end of a process what happened since its start.
+    """
+    bits = 0
+    for condition in latency.conditions:
+        first = [condition[name].get("throttled") for name in FIRST if name in condition]
+        looks = [look.get("throttled") for look in condition.get("during", ())]
+        if all(look is None for look in looks):
+            bits |= next((now for now in first if now is not None), 0) >> SINCE
+    words = [word for bit, word in BITS.items() if bits >> bit & 1]
+    if not words or throttled(latency):
+        return None
+    return Finding(
+        "throttling-unknown",
+        "degraded",
+        f"the device reported before the runs: {', '.join(words)}; whether it happened again"
+        " cannot be told, because it does not say so during the runs",
+        "restart the device, which forgets that, and measure again: sudo reboot",
     )
 
 
@@ -179,6 +203,7 @@ def _replaced(digests: list[str]) -> Finding:
 
 RULES = (
     throttled,
+    throttling_unknown,
     too_hot,
     heated,
     changed_frequency,
