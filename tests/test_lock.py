@@ -18,10 +18,12 @@ import pytest
 
 from edgepack.agent import lock
 from edgepack.agent.refusal import RefusedError
+from edgepack.boards import traces
 from edgepack.boards.lock import Lease, hold
 from edgepack.boards.renewal import renewed
 from edgepack.device import local_device
 from edgepack.errors import DeviceError
+from edgepack.facts import lease as facts_lease
 from edgepack.progress import Progress
 from edgepack.runtime import Job
 from edgepack.runtimes import litert
@@ -195,6 +197,12 @@ def test_the_lock_of_a_board_lies_where_all_users_may_write(
         folder.chmod(mode)
     monkeypatch.setattr(lock, "PUBLIC", (str(tmp_path / "private"), str(shared)))
     assert lock.place() == str(shared / lock.NAME)
+
+
+def test_the_host_knows_where_the_lock_lies_and_how_long_a_lease_lasts() -> None:
+    """The agent imports nothing of the host, nor the host what only Linux has."""
+    assert tuple(f"{folder}/{lock.NAME}" for folder in lock.PUBLIC) == traces.LOCKS
+    assert facts_lease.LEASE_S == lock.LEASE_S
 
 
 # From the host

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from edgepack.runtime import DELEGATES
+
 LONGEST_S = 7 * 24 * 3600
 
 
@@ -53,8 +55,8 @@ OPTIONS = [
         "--delegate",
         "delegates",
         multiple=True,
-        type=click.Choice(["xnnpack", "none", "edgetpu"]),
-        default=("xnnpack",),
+        type=click.Choice(DELEGATES),
+        default=DELEGATES[:1],
         show_default=True,
         help="What runs the operators; several are measured in turns.",
     ),
