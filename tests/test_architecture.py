@@ -55,6 +55,7 @@ DATA = [
     "data.dataset",
     "device",
     "errors",
+    "measuring.interval",
     "measuring.measurement",
     "measuring.statistics",
     "plugins",
