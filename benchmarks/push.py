@@ -31,6 +31,7 @@ from lab.machine import VirtualPi
 from edgepack.boards.files import discard, push
 from edgepack.device import Device
 from edgepack.ssh.connection import connect
+from edgepack.ssh.host_key import Trust
 from edgepack.ssh.patience import PATIENCE
 from edgepack.ssh.route import Hop, find_route
 from edgepack.transports.ssh import Ssh
@@ -79,7 +80,7 @@ def measure(hop: Hop, name: str, rounds: int, size: int) -> None:
     """Let both programs send a new file in each round, and edgepack the last one once more."""
     with tempfile.TemporaryDirectory() as folder:
         config, file = configure(Path(folder), hop), Path(folder) / "file"
-        with closing(connect(find_route(ALIAS), PATIENCE, accept_new=False)) as connection:
+        with closing(connect(find_route(ALIAS), PATIENCE, Trust())) as connection:
             cipher = connection.cipher
         turns = {"edgepack": lambda: push_once(file), "scp": lambda: copy(file, config, cipher)}
         times: dict[str, list[float]] = {program: [] for program in turns}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from lab.fault_proxy import Cut, FaultProxy
 from lab.ports import free_ports
+from paramiko.packet import Packetizer
 from ssh_client import QUICK, Account
 
 from edgepack import conversation, transport
@@ -130,6 +131,14 @@ def test_a_shell_with_too_much_noise_is_given_up(ssh: Ssh, account: Account) -> 
             ssh.run(["true"], timeout_s=60)
     finally:
         profile.unlink()
+
+
+def test_keys_are_exchanged_again_in_between(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Packetizer, "REKEY_BYTES", 1 << 20)
+    ssh, data = account.connect(), os.urandom(8_000_000)
+    assert ssh.run(["cat"], timeout_s=60, stdin=data).output == data
 
 
 def test_a_program_need_not_read_its_input(ssh: Ssh) -> None:

@@ -19,6 +19,8 @@ BLOCK = 1 << 16
 CHUNK = 1 << 18
 TRIES = 3
 ANSWER_S = 60.0
+LINK_S = 120.0
+"""For what is still on its way when the last byte is taken: 2 MiB, as SSH lets be unanswered."""
 SLOWEST_BYTES_PER_S = 2_000_000
 """The least that a device hashes or copies."""
 
@@ -207,7 +209,7 @@ def run_script(
     """
     done = transport.run(
         ["sh", "-c", script, "sh", *words],
-        timeout_s=ANSWER_S + size / SLOWEST_BYTES_PER_S,
+        timeout_s=ANSWER_S + (LINK_S if stdin else 0.0) + size / SLOWEST_BYTES_PER_S,
         stdin=stdin,
         repeatable=repeatable,
     )
