@@ -68,11 +68,10 @@ def measure(
         subjects: the models.
         sweep: with what each of them is measured.
         manners: towards the device.
-        examinations: test samples to run there, by the path of the subject.
+        examinations: test samples by the path of the subject.
         report: where progress goes.
 
     Raises:
-        ModelError: if a runtime refuses a model.
         DeviceError: if the device cannot be reached or does not do its part.
     """
     runtime = cast(Runtime, plugins.load("runtimes", sweep[0].runtime))
@@ -87,15 +86,18 @@ def measure(
                 cells = place(stand, subjects, sweep, lease, report)
             parts = run_processes(stand, board, cells, lease, manners, report)
             with renewed(lease):
-                exams = [examinations.get(cell.subject.path) for cell in cells]
-                outcomes = [
-                    examine(stand, c.subject, c.job, exam, report)
-                    for c, exam in zip(cells, exams, strict=True)
-                ]
+                outcomes = [check(stand, cell, examinations, report) for cell in cells]
     described = describe(device, board, stand)
-    return tuple(
-        conclude(described, board, *one) for one in zip(cells, parts, outcomes, strict=True)
-    )
+    judged = zip(cells, parts, outcomes, strict=True)
+    return tuple(conclude(described, board, *one) for one in judged)
+
+
+def check(
+    stand: Stand, cell: Cell, examinations: Mapping[Path, Examination], report: Reporter
+) -> dict[str, Any]:
+    """See what a model computes on the device."""
+    examination = examinations.get(cell.subject.path)
+    return examine(stand, cell.subject, cell.job, examination, report)
 
 
 def who() -> str:

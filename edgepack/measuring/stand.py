@@ -12,6 +12,7 @@ from typing import Any
 
 from edgepack.boards.files import push
 from edgepack.boards.installation import Installation
+from edgepack.boards.installer import EDGETPU_CONFLICT, EDGETPU_HINT
 from edgepack.errors import DeviceError
 from edgepack.measuring.measurement import Measurement
 from edgepack.progress import Progress, Reporter
@@ -19,6 +20,7 @@ from edgepack.runtime import Job, Runtime
 from edgepack.transport import Completed, Transport
 
 AGENT = "agent.pyz"
+OTHER_BUILD = "the runtime's build may not fit this CPU or this model; try another version"
 GRACE_S = 30.0
 """What the device gets beyond a job's limit to start and to answer."""
 
@@ -83,7 +85,7 @@ def answer_of(done: Completed, job: Job) -> str:
     if done.returncode < 0:
         raise DeviceError(
             f"the runtime crashed on the device with {done.killer}",
-            "the runtime's build may not fit this CPU or this model; try another version",
+            f"{EDGETPU_CONFLICT}: {EDGETPU_HINT}" if job.delegate == "edgetpu" else OTHER_BUILD,
         )
     if not done.stdout.strip():
         last = done.stderr.strip().rsplit("\n", 1)[-1]
