@@ -243,18 +243,12 @@ def try_out(place: str, request: Dict[str, Any]) -> Dict[str, Any]:
         error = {"kind": "timeout", "message": "it had not ended after %d s" % request["limit_s"]}
         return {"error": error}
     if done.returncode < 0:
-        return {"error": {"kind": "crash", "message": signal_name(-done.returncode)}}
+        names = {-int(one): one.name for one in signal.Signals}
+        return {"error": {"kind": "crash", "message": names.get(done.returncode, "a signal")}}
     try:
-        answer = json.loads(last_line(done.stdout))  # type: Dict[str, Any]
-    except ValueError:
-        answer = {"error": {"kind": "failure", "message": last_line(done.stderr)}}
-    return answer
-
-
-def signal_name(number: int) -> str:
-    """What a signal is called; those for real time have numbers only."""
-    known = {int(one): one.name for one in signal.Signals}
-    return known.get(number, "signal %d" % number)
+        return dict(json.loads(last_line(done.stdout)))
+    except (TypeError, ValueError):
+        return {"error": {"kind": "failure", "message": last_line(done.stderr)}}
 
 
 def last_line(output: bytes) -> str:

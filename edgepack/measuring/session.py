@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,8 +79,8 @@ def measure(
     with closing(transport):
         board = probe(transport)
         agent = push_agent(transport, runtime)
-        command = (first_python(transport, board), agent)
-        with hold(transport, command, who(), manners.wait_s, report, device.lock) as lease:
+        start = (first_python(transport, board), agent)
+        with hold(transport, start, who(), manners.wait_s, report, device.lock) as lease:
             with renewed(lease):
                 installation = provide(transport, board, wish(subjects, manners), report)
                 stand = Stand(transport, runtime, installation, agent)
@@ -87,9 +88,8 @@ def measure(
             parts = run_processes(stand, board, cells, lease, manners, report)
             with renewed(lease):
                 outcomes = [check(stand, cell, examinations, report) for cell in cells]
-    described = describe(device, board, stand)
-    judged = zip(cells, parts, outcomes, strict=True)
-    return tuple(conclude(described, board, *one) for one in judged)
+    facts = describe(device, board, stand)
+    return tuple(map(partial(conclude, facts, board), cells, parts, outcomes))
 
 
 def check(
