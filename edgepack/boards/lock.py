@@ -67,11 +67,22 @@ class Lease:
         """The hottest part of the CPU; None where the board does not tell."""
         return max(self.state().get("temperatures_c", ()), default=None)
 
-    def _ask(self, take: Callable[[Node], T], *words: str, wait_s: float = 0.0) -> T:
+    def release(self) -> None:
+        """Let go of the board; one that is away is not waited for, as the lease runs out there."""
+        with suppress(DeviceError):
+            self._ask(_taken, "lock", "release", f"--file={self.file}", repeatable=False)
+
+    def _ask(
+        self,
+        take: Callable[[Node], T],
+        *words: str,
+        wait_s: float = 0.0,
+        repeatable: bool = True,
+    ) -> T:
         limit_s = wait_s + CALL_S
         session = (f"--owner={self.owner}", f"--token={self.token}", f"--limit-s={limit_s:g}")
         done = self.transport.run(
-            [*self.command, *words, *session], timeout_s=limit_s + CALL_S, repeatable=True
+            [*self.command, *words, *session], timeout_s=limit_s + CALL_S, repeatable=repeatable
         )
         return _read(done, take)
 
@@ -103,9 +114,7 @@ def hold(
     try:
         yield lease
     finally:
-        # Where the link is gone, the lease runs out by itself.
-        with suppress(DeviceError):
-            lease._ask(_taken, "lock", "release", f"--file={lease.file}")
+        lease.release()
 
 
 def _wait(wanted: Lease, wait_s: float, report: Reporter) -> Lease:
