@@ -1,13 +1,11 @@
 """The pinned runtimes on virtual Raspberry Pis that have nothing but Python, and in a bare Python.
 
-The wheels come through pip and are kept in the user's cache. Debian's packages come through a
-proxy of this file's, which has them fetched by this machine's apt.
+The wheels come through pip and are kept in the user's cache. Debian's packages come through the
+lab's proxy.
 """
 
 from __future__ import annotations
 
-import http.server
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 from lab import faults, image
@@ -32,7 +29,6 @@ from edgepack.transport import Transport
 from edgepack.transports.local import Local
 from edgepack.transports.ssh import Ssh
 
-APT_HELPER = Path("/usr/lib/apt/apt-helper")
 FOLDER = ".edgepack-provision"
 SHOW = """
 import sys
@@ -191,46 +187,6 @@ def check_provided(transport: Transport, board: Board, runtime: str, version: st
 
 
 # 32 bit
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """A proxy that has each file fetched by apt, once, and gives it out."""
-
-    folder = image.CACHE / "edgepack/tests-debian"
-
-    def do_GET(self) -> None:
-        path = self.folder / unquote(self.path).rpartition("/")[2]
-        if not path.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            command = [str(APT_HELPER), "download-file", self.path, str(path)]
-            directly = {k: v for k, v in os.environ.items() if k != "http_proxy"}
-            subprocess.run(command, capture_output=True, timeout=120, env=directly)
-        if not path.is_file():
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(path.stat().st_size))
-        self.end_headers()
-        self.wfile.write(path.read_bytes())
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The way to Debian's files."""
-    if not APT_HELPER.exists():
-        pytest.skip(f"there is no {APT_HELPER} here, which fetches Debian's packages")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{running.server_address[1]}")
-        yield
-        running.shutdown()
-        thread.join()
 
 
 @pytest.mark.usefixtures("mirror")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import image
+from lab import debian_mirror, image
 from lab import sshd as server
 from lab.machine import VirtualPi
 from lab.sshd import Sshd
@@ -42,6 +42,18 @@ def virtual_pi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPi]:
 def virtual_pi_armhf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPi]:
     """A virtual Raspberry Pi 4 with a 32-bit system under a 64-bit kernel."""
     yield from started("armhf", tmp_path_factory)
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The way to Debian's files, also where this machine reaches them by apt only."""
+    if not debian_mirror.APT_HELPER.exists():
+        pytest.skip(f"there is no {debian_mirror.APT_HELPER} here, which fetches Debian's packages")
+    with debian_mirror.serving() as address:
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", address)
+        yield
 
 
 def started(arch: str, folders: pytest.TempPathFactory) -> Iterator[VirtualPi]:
