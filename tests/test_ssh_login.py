@@ -210,12 +210,19 @@ print("the end")
 """
 
 
+def start_at_terminal(program: str, *words: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A Python program that has a terminal of its own, and the other end of that."""
+    terminal, end = pty.openpty()
+    command = ["setsid", "--ctty", sys.executable, "-c", program, *words]
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    return process, terminal
+
+
 def at_terminal(address: str, answers: list[str], *others: str) -> str:
     """What a program shows at a terminal that connects twice, where somebody types answers."""
     addresses = (address, address, *others)
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *addresses])
+    process, terminal = start_at_terminal(PROGRAM, *addresses)
     shown, waiting = "", list(answers)
     deadline = time.monotonic() + 30
     while "the end" not in shown and time.monotonic() < deadline:
@@ -224,7 +231,7 @@ def at_terminal(address: str, answers: list[str], *others: str) -> str:
         if waiting and shown.endswith(": "):
             os.write(terminal, waiting.pop(0).encode() + b"\n")
             shown += "<typed>"
-    os.waitpid(process, 0)
+    process.wait(30)
     os.close(terminal)
     return shown
 
@@ -250,16 +257,14 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupted_question_leaves_a_terminal_that_shows_what_is_typed() -> None:
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-c", IN_A_THREAD])
+    process, terminal = start_at_terminal(IN_A_THREAD)
     shows = [True]
     deadline = time.monotonic() + 30
     while shows[-1] and time.monotonic() < deadline:
         time.sleep(0.05)
         shows.append(bool(termios.tcgetattr(terminal)[3] & termios.ECHO))
     os.write(terminal, b"\x03")
-    os.waitpid(process, 0)
+    process.wait(30)
     shows.append(bool(termios.tcgetattr(terminal)[3] & termios.ECHO))
     os.close(terminal)
     assert shows[-2:] == [False, True]
