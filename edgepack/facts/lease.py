@@ -12,6 +12,9 @@ from edgepack.boards.traces import LOCKS
 LEASE_S = 30.0
 """The longest that a lease lasts without a sign of life."""
 
+TICK_S = 0.01
+"""What /proc/uptime cuts off, and the lease's own clock does not."""
+
 SCRIPT = f"""
 echo "boot_id=$(cat /proc/sys/kernel/random/boot_id)"
 read -r uptime idle </proc/uptime && echo "uptime_s=$uptime"
@@ -38,11 +41,11 @@ def parse(text: str) -> Mapping[str, Any]:
         until_s, since_s = lease.get("until_s"), lease.get("since_s")
         if lease.get("boot_id") != lines["boot_id"] or not isinstance(until_s, int | float):
             continue
-        if not (isinstance(since_s, int | float) and 0 <= since_s <= now_s):
+        if not (isinstance(since_s, int | float) and 0 <= since_s <= now_s + TICK_S):
             continue
-        if now_s < until_s <= now_s + LEASE_S:
+        if now_s < until_s <= now_s + TICK_S + LEASE_S:
             owner = str(lease.get("owner") or "a process without a name")
-            return {"owner": owner[:200], "held_s": round(now_s - since_s, 1)}
+            return {"owner": owner[:200], "held_s": round(max(0.0, now_s - since_s), 1)}
     return {"owner": "", "held_s": 0.0}
 
 
