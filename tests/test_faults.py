@@ -87,7 +87,7 @@ def test_a_stopped_training_goes_on_where_it_was(
     if number == signal.SIGINT:
         assert stopped.code == INTERRUPTED
         assert "Traceback" not in stopped.err
-        assert stopped.err.splitlines()[-1].startswith("interrupted; finished steps and epochs")
+        assert stopped.err.splitlines()[-1].startswith("interrupted; what was finished is kept")
     resumed = edgepack(*words, "--out", "stopped")
     assert resumed.code == 0, resumed.err
     first = next(line for line in resumed.err.splitlines() if f"/{EPOCHS}, loss" in line)
