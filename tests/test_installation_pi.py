@@ -22,6 +22,7 @@ from edgepack.boards import traces
 from edgepack.boards.board import Board
 from edgepack.boards.installation import Installation, Wish, provide
 from edgepack.boards.probe import probe
+from edgepack.device import FOLDER as SHARED
 from edgepack.device import Device
 from edgepack.errors import DeviceError
 from edgepack.progress import Progress
@@ -37,7 +38,7 @@ import numpy, {runtime}.interpreter as module
 print(numpy.__version__, module.__file__)
 """
 
-Connect = Callable[[VirtualPi], Ssh]
+Connect = Callable[..., Ssh]
 
 
 @pytest.fixture
@@ -45,12 +46,12 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect
     """Logs in to boards, as a user with a home of the test's own and the cache of all tests."""
     opened: list[Ssh] = []
 
-    def log_in(pi: VirtualPi) -> Ssh:
+    def log_in(pi: VirtualPi, home: str = FOLDER) -> Ssh:
         folder = tmp_path / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.copy(pi.key, folder / "id_ed25519")
         shutil.copy(pi.known_hosts, folder / "known_hosts")
-        device = Device("pi", address=f"{pi.user}@{pi.host}:{pi.port}", folder=FOLDER)
+        device = Device("pi", address=f"{pi.user}@{pi.host}:{pi.port}", folder=home)
         opened.append(Ssh(device))
         return opened[-1]
 
@@ -193,13 +194,13 @@ def check_provided(transport: Transport, board: Board, runtime: str, version: st
 def test_32_bit_board_gets_numpy_from_its_distribution(
     virtual_pi_armhf: VirtualPi, connect: Connect
 ) -> None:
-    transport = connect(virtual_pi_armhf)
+    """What another test brought there already is the same."""
+    transport = connect(virtual_pi_armhf, SHARED)
     board = probe(transport)
     assert board.architecture == "armv7l" and board.python and not board.python.packages
     found = check_provided(transport, board, "tflite-runtime", "2.14.0")
     numpy, place = shown(transport, found)
     assert numpy.startswith("1.24") and place.startswith(found.packages[0])
-    traces.clean(transport)
 
 
 def test_32_bit_board_without_package_lists_gets_a_command(

@@ -110,12 +110,10 @@ def cool_down(
     Returns:
         how long that took, in s.
     """
-    start = time.monotonic()
-    while (now := read()) is not None and now >= below_c:
-        waited = time.monotonic() - start
-        if waited >= wait_s:
-            break
+    now, start = read(), time.monotonic()
+    while now is not None and now >= below_c and (waited := time.monotonic() - start) < wait_s:
         note = f"{now:.1f} degrees C, waits for {below_c:g}"
         report(Progress("cool down", int(waited), int(wait_s), note))
         time.sleep(min(5.0, wait_s - waited))
+        now = read()
     return time.monotonic() - start
