@@ -76,6 +76,15 @@ def test_a_released_lease_is_free_and_only_its_session_releases_it(file: Path) -
     assert lock.take(str(file), "bob", "b", 0)["taken"]
 
 
+def test_a_lease_is_released_when_the_last_process_of_its_session_ends(file: Path) -> None:
+    with holder(file, "a") as process:
+        timer = threading.Timer(0.5, process.kill)
+        timer.start()
+        lock.release(str(file), "a")
+        timer.join()
+    assert not file.exists() and lock.take(str(file), "bob", "b", 0)["taken"]
+
+
 def test_a_running_process_keeps_others_out_even_past_its_lease(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ LEASE_S = 30.0
 PATIENCE_S = 5.0
 """How long a process that measures waits for one that is just ending, or looks at the lease."""
 
+FAREWELL_S = 2.0
+
 PUBLIC = ("/run/lock", "/tmp")
 """Folders where every user of a board may write; the first that there is holds its lock."""
 
@@ -64,9 +66,12 @@ def take(path: str, owner: str, token: str, wait_s: float) -> Dict[str, Any]:
 
 
 def release(path: str, token: str) -> Dict[str, Any]:
-    """End a session's lease, where it is that session's, and leave no file behind."""
+    """End a session's lease, where it is that session's, and leave no file behind.
+
+    A process of the session that lost its caller may be just ending.
+    """
     with contextlib.suppress(BusyError):
-        file = locked(path, token)
+        file = awaited(path, token, FAREWELL_S)
         os.ftruncate(file, 0)
         with contextlib.suppress(OSError):  # a file of another user stays, empty
             os.unlink(path)
@@ -82,21 +87,25 @@ def held(path: str, owner: str, token: str, wait_s: float = PATIENCE_S) -> Itera
         BusyError: if another one has it after ``wait_s``.
         RefusedError: if the file cannot be written.
     """
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            file = locked(path, token)
-            break
-        except BusyError:
-            if time.monotonic() >= end:
-                raise
-        time.sleep(LOOK_S)
+    file = awaited(path, token, wait_s)
     try:
         write(file, owner, token)
         yield
         write(file, owner, token)
     finally:
         os.close(file)
+
+
+def awaited(path: str, token: str, wait_s: float) -> int:
+    """The descriptor of the file, locked; BusyError where another one has it all the time."""
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            return locked(path, token)
+        except BusyError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(LOOK_S)
 
 
 def locked(path: str, token: str) -> int:
