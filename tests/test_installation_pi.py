@@ -142,10 +142,10 @@ def test_64_bit_board_through_a_full_disk_and_a_power_cut(
     thread = threading.Thread(target=attempt, args=(transport, board, begun, failed))
     thread.start()
     wait_for_first_file(virtual_pi)
-    # A board that another thread starts would end with that thread.
+    # A board that another thread starts would end with that thread; and one that is back before
+    # the connection is given up would be told to install once more.
     with faults.power_cut(virtual_pi):
-        pass
-    thread.join(120)
+        thread.join(120)
     assert failed and begun.sent_bytes == 0, "what a full disk kept in archives is there still"
     assert packages_on(virtual_pi) == []
 

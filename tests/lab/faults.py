@@ -63,7 +63,7 @@ def hidden(pi: VirtualPi, *patterns: str) -> Iterator[None]:
     finally:
         back = 'mv "$file" "${file%.hidden}"'
         names = " ".join(f"{pattern}.hidden" for pattern in patterns)
-        pi.as_root(["sh", "-c", f"for file in {names}; do {back}; done"])
+        _mend(pi, f"for file in {names}; do {back}; done")
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def old_python(pi: VirtualPi, major: int = 3, minor: int = 5, micro: int = 3) ->
         try:
             yield
         finally:
-            pi.as_root(["rm", SITE])
+            _mend(pi, f"rm {SITE}")
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def full_disk(pi: VirtualPi, *, free_kib: int = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        pi.as_root(["rm", FILLER])
+        _mend(pi, f"rm {FILLER}")
 
 
 @contextmanager
@@ -110,3 +110,8 @@ def throttled(pi: VirtualPi, bits: int) -> Iterator[None]:
         yield
     finally:
         pi.throttle(0)
+
+
+def _mend(pi: VirtualPi, script: str) -> None:
+    """Undo a fault on the disk itself, or else the next power cut would bring it back."""
+    pi.as_root(["sh", "-c", f"{script} && sync"])
