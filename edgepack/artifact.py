@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMS = ("keras", "keras-qat", "tflite", "edgetpu", "c")
+FORMS = ("keras", "keras-qat", "tflite", "edgetpu", "ethosu", "c")
 """The forms that a step may take and give; ``keras`` is always a tf_keras model."""
 
-COMPILED = frozenset({"edgetpu"})
-"""Forms that only an accelerator runs; they are judged by the ``tflite`` that they come from."""
+COMPILED = frozenset({"edgetpu", "ethosu", "c"})
+"""Forms that this machine cannot run; they are judged by the ``tflite`` that they come from."""
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
 """What stands in a .tflite for the part that the Edge TPU computes."""

@@ -26,11 +26,17 @@ class Target:
         forms: the forms that it can run, such as tflite.
         recipe: what ``edgepack build`` uses where no recipe is named.
         runtimes: the runtimes that it can have, the default first.
-        runtime_package: the Python package of the default runtime.
+        runtime_package: the Python package of the default runtime; empty where none runs.
         runtime_version: of that package.
         flash_kib: for programs and models; 0 where there is a file system.
         models: what such boards call themselves in their device tree, without the revision.
         attached: how it hangs on another board, such as usb; empty for a board of its own.
+        features: what a microcontroller's core has, in the words of `FEATURES`.
+        kernels: the library that TensorFlow Lite Micro is built with there, of `KERNELS`; empty
+            for other boards.
+        accelerator: the neural processor that vela compiles for, such as ethos-u55-128.
+        system_config: vela's word for the system around the accelerator.
+        memory_mode: vela's word for where weights and activations lie.
         sources: where each fact was read, by its key.
     """
 
@@ -43,13 +49,24 @@ class Target:
     forms: tuple[str, ...]
     recipe: str
     runtimes: tuple[str, ...]
-    runtime_package: str
-    runtime_version: str
+    runtime_package: str = ""
+    runtime_version: str = ""
     flash_kib: int = 0
     models: tuple[str, ...] = ()
     attached: str = ""
+    features: tuple[str, ...] = ()
+    kernels: str = ""
+    accelerator: str = ""
+    system_config: str = ""
+    memory_mode: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
+
+FEATURES = ("fpu", "dsp", "helium")
+"""Floating point, packed arithmetic and vectors of a microcontroller's core."""
+
+KERNELS = ("reference", "cmsis-nn", "esp-nn")
+"""Libraries of kernels that TensorFlow Lite Micro can be built with."""
 
 UNSOURCED = frozenset({"id", "name", "forms", "recipe", "sources"})
 """Keys that are this project's choice and need no source."""
@@ -128,6 +145,10 @@ def _check_values(target: Target) -> None:
     for form in target.forms:
         if form not in FORMS:
             raise TargetError(f"target {target.id}: unknown form {form!r}", suggest(form, [*FORMS]))
+    for feature in target.features:
+        _check_word(target, "features", feature, FEATURES)
+    if target.kernels:
+        _check_word(target, "kernels", target.kernels, KERNELS)
     for key in ("forms", "runtimes"):
         if not getattr(target, key):
             raise TargetError(f"target {target.id}: {key} is empty", f"name at least one of {key}")
@@ -138,3 +159,9 @@ def _check_values(target: Target) -> None:
     for key in target.sources:
         if key not in facts:
             raise TargetError(f"target {target.id}: sources has {key!r}", suggest(key, facts))
+
+
+def _check_word(target: Target, key: str, word: str, allowed: tuple[str, ...]) -> None:
+    if word not in allowed:
+        message = f"target {target.id}: {key} has {word!r}"
+        raise TargetError(message, suggest(word, list(allowed)))

@@ -1,0 +1,1 @@
+"""Microcontrollers: what a model needs there, whether it fits, and the C that carries it."""
