@@ -23,6 +23,33 @@ SHIPPED = {
     "linux-armv7",
     "linux-x86_64",
 }
+MICROCONTROLLERS = {
+    "cortex-m0plus": (0, 0),
+    "cortex-m4": (0, 0),
+    "cortex-m7": (0, 0),
+    "cortex-m33": (0, 0),
+    "cortex-m55": (0, 0),
+    "arduino-nano-33-ble": (960, 256),
+    "nucleo-l4r5zi": (2048, 640),
+    "nucleo-h743zi": (2048, 512),
+    "stm32f746g-disco": (1024, 320),
+    "rp2040": (2048, 264),
+    "rp2350": (4096, 520),
+    "esp32-s3": (4096, 512),
+    "nrf5340": (1024, 512),
+    "qemu-mps2-an386": (4096, 4096),
+    "ethos-u55-128": (0, 0),
+    "ethos-u65-256": (0, 0),
+}
+"""Flash and RAM in KiB; 0 where they depend on the part."""
+CORES = {
+    "armv6-m": ("Cortex-M0+", set()),
+    "armv7e-m": ("Cortex-M4 Cortex-M7", {"fpu", "dsp"}),
+    "armv8-m.main": ("Cortex-M33", {"fpu", "dsp"}),
+    "armv8.1-m.main": ("Cortex-M55", {"fpu", "dsp", "helium"}),
+    "xtensa": ("Xtensa LX7", {"fpu"}),
+}
+"""What belongs together: an architecture, its cores, and what these have."""
 FACTS: dict[str, Any] = {
     "name": "My board",
     "architecture": "aarch64",
@@ -43,7 +70,7 @@ def written(path: Path, text: str) -> str:
 
 
 def test_the_boards_asked_for_are_there() -> None:
-    assert set(target_names()) >= SHIPPED
+    assert set(target_names()) == SHIPPED | MICROCONTROLLERS.keys()
 
 
 @pytest.mark.parametrize("name", target_names())
@@ -51,9 +78,37 @@ def test_shipped_target(name: str) -> None:
     target = read_target(name)
     assert target.id == name
     assert target.name.strip() == target.name != ""
-    assert "tflite" in target.forms
     assert set(target.runtimes) <= set(plugins.names("runtimes"))
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_board_with_files(name: str) -> None:
+    target = read_target(name)
+    assert "tflite" in target.forms
     assert (target.cpu == "any") == (target.cores == 0) == (target.ram_kib == 0)
+    assert not (target.features or target.kernels or target.flash_kib)
+
+
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+def test_microcontroller(name: str) -> None:
+    target = read_target(name)
+    assert (target.flash_kib, target.ram_kib) == MICROCONTROLLERS[name]
+    cores, features = CORES[target.architecture]
+    assert target.cpu in cores and set(target.features) == features
+    assert target.cores in (1, 2) and target.kernels == ("esp-nn" if "esp" in name else "cmsis-nn")
+    assert target.forms == ("c",) and target.runtimes[0] == "tflm" and not target.runtime_package
+    assert target.recipe == ("ethosu-int8" if target.accelerator else "mcu-int8")
+
+
+@pytest.mark.parametrize("name", [n for n in MICROCONTROLLERS if n.startswith("ethos")])
+def test_vela_knows_the_words_of_an_accelerator(name: str) -> None:
+    vela = pytest.importorskip("ethosu.vela", reason="ethos-u-vela is not installed")
+    text = (Path(vela.__file__).parents[1] / "config_files/Arm/vela.ini").read_text("utf-8")
+    target = read_target(name)
+    assert target.accelerator == name
+    assert f"[System_Config.{target.system_config}]" in text
+    assert f"[Memory_Mode.{target.memory_mode}]" in text
+    assert target.system_config.lower().startswith(name.rpartition("-")[0].replace("-", "_"))
 
 
 @pytest.mark.parametrize("name", target_names())
@@ -112,7 +167,7 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     assert "cores = 4" in caught.value.hint
 
 
-@pytest.mark.parametrize("key", sorted(FACTS))
+@pytest.mark.parametrize("key", sorted(FACTS.keys() - {"runtime_package", "runtime_version"}))
 def test_each_missing_key_is_named(key: str) -> None:
     with pytest.raises(TargetError, match=f"target mine: missing {key}$"):
         make_target("mine", {k: v for k, v in FACTS.items() if k != key})
@@ -137,6 +192,9 @@ def test_all_missing_keys_are_named_at_once() -> None:
         ({"forms": ["tflite", 2]}, "forms is ['tflite', 2]", "forms must be a list of texts"),
         ({"forms": []}, "forms is empty", "name at least one of forms"),
         ({"forms": ["tflit"]}, "unknown form 'tflit'", "did you mean 'tflite'?"),
+        ({"features": ["fpa"]}, "features has 'fpa'", "did you mean 'fpu'?"),
+        ({"kernels": "cmsisnn"}, "kernels has 'cmsisnn'", "did you mean 'cmsis-nn'?"),
+        ({"flash_kib": -1}, "flash_kib is -1", "flash_kib must be 0 or more"),
         ({"runtimes": []}, "runtimes is empty", "name at least one of runtimes"),
         ({"sources": {"cpu": 1}}, "sources is {'cpu': 1}", "sources must be a table of texts"),
         ({"sources": {"cpus": "book"}}, "sources has 'cpus'", "did you mean 'cpu'?"),

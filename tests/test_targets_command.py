@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,23 @@ def test_list_has_a_line_for_each_target() -> None:
     assert "Cortex-A53" in rpi3 and "512 MiB" in rpi3 and "ai-edge-litert 2.3.0" in rpi3
     (generic,) = [line for line in lines if line.startswith("linux-armv7 ")]
     assert generic.count("any") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("arduino-nano-33-ble", ("Cortex-M4", "256 KiB", "960 KiB", "fpu dsp", "tflm", "mcu-int8")),
+        ("nucleo-h743zi", ("Cortex-M7", "512 KiB", "2 MiB", "fpu dsp", "tflm", "mcu-int8")),
+        ("cortex-m0plus", ("Cortex-M0+", "any", "any", "-", "tflm", "mcu-int8")),
+        ("ethos-u55-128", ("Cortex-M55", "any", "any", "fpu dsp helium", "tflm", "ethosu-int8")),
+        ("rpi4", ("Cortex-A72", "1 GiB", "-", "-", "ai-edge-litert 2.3.0", "int8")),
+    ],
+)
+def test_a_line_says_what_a_microcontroller_has(name: str, row: tuple[str, ...]) -> None:
+    (line,) = [line for line in output().splitlines() if line.startswith(f"{name} ")]
+    cpu, *others = row
+    cells = [cell for cell in re.split(r"  +", line.rpartition(cpu)[2]) if cell]
+    assert cells[1:] == others
 
 
 def test_detail_shows_each_fact_with_its_source() -> None:

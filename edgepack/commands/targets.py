@@ -9,7 +9,10 @@ import click
 from edgepack import table
 from edgepack.target import Target, read_target, target_names
 
-HEADERS = ("target", "name", "architecture", "cpu", "cores", "RAM", "runtime", "recipe")
+HEADERS = (
+    *("target", "name", "architecture", "cpu", "cores", "RAM", "flash"),
+    *("features", "runtime", "recipe"),
+)
 
 
 @click.command("targets")
@@ -26,21 +29,34 @@ def command(name: str, as_json: bool) -> None:
     elif name:
         click.echo(_detail(chosen[0]))
     else:
-        click.echo(table.render([_row(target) for target in chosen], HEADERS, "llllrr"))
+        click.echo(table.render([_row(target) for target in chosen], HEADERS, "llllrrr"))
 
 
 def _row(target: Target) -> tuple[str, ...]:
-    runtime = f"{target.runtime_package} {target.runtime_version}"
     cores = str(target.cores) if target.cores else "any"
     return (
-        *(target.id, target.name, target.architecture, target.cpu),
-        *(cores, _memory(target.ram_kib), runtime, target.recipe),
+        *(target.id, target.name, target.architecture, target.cpu, cores),
+        *(_memory(target.ram_kib), _flash(target), " ".join(target.features) or "-"),
+        *(_runtime(target), target.recipe),
     )
+
+
+def _flash(target: Target) -> str:
+    """Of a microcontroller only: other boards keep models in files."""
+    return _memory(target.flash_kib) if target.flash_kib or target.kernels else "-"
+
+
+def _runtime(target: Target) -> str:
+    """With its package where it is one of Python's."""
+    package = f"{target.runtime_package} {target.runtime_version}".strip()
+    return package or ", ".join(target.runtimes)
 
 
 def _memory(kib: int) -> str:
     if not kib:
         return "any"
+    if kib % 1024:
+        return f"{kib} KiB"
     return f"{kib >> 20} GiB" if kib % (1 << 20) == 0 else f"{kib / 1024:g} MiB"
 
 
