@@ -89,20 +89,28 @@ def load(source: Path | str | bytes) -> Contents:
         data = Contents(source)
     else:
         data = _read(Path(source))
-    if data[4:8] != IDENTIFIER:
-        raise ModelError(
-            f"this is not a .tflite file: its bytes 4 to 8 are {bytes(data)[4:8]!r}, not b'TFL3'",
-            "give a file that the TFLite converter wrote",
-        )
+    _check_identifier(data[4:8])
     return data
 
 
 def _read(path: Path) -> Contents:
+    """A file's bytes; one that is large and cannot be a .tflite is not read to its end."""
     try:
         _check_size(path.stat().st_size, str(path))
-        return Contents(path.read_bytes())
+        with path.open("rb") as file:
+            _check_identifier(file.read(8)[4:])
+            file.seek(0)
+            return Contents(file.read())
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}", "check the path") from error
+
+
+def _check_identifier(found: bytes) -> None:
+    if found != IDENTIFIER:
+        raise ModelError(
+            f"this is not a .tflite file: its bytes 4 to 8 are {found!r}, not b'TFL3'",
+            "give a file that the TFLite converter wrote",
+        )
 
 
 def _check_size(size: int, name: str) -> None:
