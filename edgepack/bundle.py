@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgepack.artifact import sha256_of
@@ -56,7 +56,7 @@ def write_bundle(
 
     Args:
         folder: the bundle's place; an earlier bundle there is replaced.
-        files: contents, or files to copy, by name.
+        files: contents, or files to copy, by name, such as ``c/README.md``.
         manifest: without ``files``, which are added here with size and sha256.
 
     Raises:
@@ -120,7 +120,7 @@ def _replaceable(folder: Path) -> bool:
     It is looked at once, as another build may replace it meanwhile.
     """
     try:
-        names = {path.name for path in folder.iterdir()}
+        names = _names(folder)
         return not names or names <= {MANIFEST, *read_bundle(folder).manifest["files"]}
     except FileNotFoundError:
         return True
@@ -134,6 +134,7 @@ def _fill(
     folder: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
             shutil.copyfile(content, folder / name)
         else:
@@ -144,7 +145,7 @@ def _fill(
     }
     text = render({**manifest, "files": listed})
     (folder / MANIFEST).write_bytes(text)
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         _sync(path)
     whole: dict[str, Any] = json.loads(text)
     return whole
@@ -167,8 +168,8 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         schema, files, model = manifest["schema"], manifest["files"], manifest["model"]["path"]
-        plain = all(Path(name).name == name and "sha256" in files[name] for name in files)
-        if not plain or model not in files:
+        inside = all(_is_inside(name) and "sha256" in files[name] for name in files)
+        if not inside or model not in files:
             raise ValueError(f"{MANIFEST} names files outside of its folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -181,6 +182,21 @@ def read_bundle(folder: Path) -> Bundle:
             "update edgepack",
         )
     return Bundle(folder, manifest)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name is that of a file in the folder or in one of its folders, plainly written."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and name == "/".join(parts) and ".." not in parts and parts[0] != "/"
+
+
+def _names(folder: Path) -> set[str]:
+    """The files in a folder and in its folders, and the empty folders; no link is followed."""
+    found = set()
+    for path in folder.iterdir():
+        inner = _names(path) if path.is_dir() and not path.is_symlink() else set()
+        found |= {f"{path.name}/{name}" for name in inner} or {path.name}
+    return found
 
 
 def verify(folder: Path) -> Bundle:
@@ -199,7 +215,7 @@ def verify(folder: Path) -> Bundle:
         state = _state(folder / name, listed[name])
         wrong += [f"{name} is {state}"] if state else []
     known = {MANIFEST, *listed}
-    wrong += [f"{p.name} was added" for p in sorted(folder.iterdir()) if p.name not in known]
+    wrong += [f"{name} was added" for name in sorted(_names(folder) - known)]
     if wrong:
         raise GateError(f"{folder} is not what was built: {'; '.join(wrong)}", "build it again")
     return found

@@ -106,6 +106,9 @@ def test_folders_of_other_programs_and_added_files_are_kept(tmp_path: Path) -> N
         '{"schema": 1, "model": {"path": "m"}, "files": {"m": 1}}',
         '{"schema": 1, "model": {"path": "../m"}, "files": {"../m": {"sha256": ""}}}',
         '{"schema": 1, "model": {"path": "/m"}, "files": {}}',
+        '{"schema": 1, "model": {"path": "c/../../m"}, "files": {"c/../../m": {"sha256": ""}}}',
+        '{"schema": 1, "model": {"path": "c//m"}, "files": {"c//m": {"sha256": ""}}}',
+        '{"schema": 1, "model": {"path": ""}, "files": {"": {"sha256": ""}}}',
         '{"schema": 1, "model": 3, "files": {}}',
     ],
 )
@@ -120,4 +123,26 @@ def test_a_link_is_no_file_of_a_bundle(tmp_path: Path) -> None:
     bundle.model.rename(tmp_path / "elsewhere")
     bundle.model.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(GateError, match=r"model.tflite is missing"):
+        verify(bundle.path)
+
+
+def test_files_in_folders(tmp_path: Path) -> None:
+    files = {"model.tflite": b"m", "c/src/model.cc": b"array", "c/README.md": b"read"}
+    bundle = write_bundle(tmp_path / "b", files, FACTS)
+    assert verify(bundle.path).manifest["files"].keys() == files.keys()
+    assert write_bundle(tmp_path / "b", {"model.tflite": b"n"}, FACTS).model.read_bytes() == b"n"
+    assert sorted(p.name for p in bundle.path.iterdir()) == [MANIFEST, "model.tflite"]
+
+
+def test_what_is_added_or_linked_in_a_folder_of_a_bundle(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b", {"model.tflite": b"m", "c/model.cc": b"array"}, FACTS)
+    (bundle.path / "c" / "empty").mkdir()
+    with pytest.raises(GateError, match="c/empty was added"):
+        verify(bundle.path)
+    with pytest.raises(InputError, match="holds more"):
+        make(bundle.path)
+    (bundle.path / "c" / "empty").rmdir()
+    (bundle.path / "c").rename(tmp_path / "elsewhere")
+    (bundle.path / "c").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GateError, match="c was added"):
         verify(bundle.path)
