@@ -15,7 +15,7 @@ from edgepack import keras, plugins
 from edgepack.data.dataset import Dataset
 from edgepack.steps.finetune import Finetune
 
-pytest_plugins = ["no_skips", "lab.fixtures", "ssh_client", "benched"]
+pytest_plugins = ["no_skips", "lab.fixtures", "mcu.fixtures", "ssh_client", "benched"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Emulated microcontrollers: firmware is compiled with a real compiler and booted on QEMU."""
