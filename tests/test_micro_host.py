@@ -47,7 +47,7 @@ def test_a_crash_is_told_with_its_signal_and_kills_nothing_else(models: Path) ->
 
 def test_a_refusal_repeats_the_words_of_the_runtime(models: Path) -> None:
     model = (models / "emotion_model_quantized.tflite").read_bytes()
-    with pytest.raises(ModelError, match="refuses it: .*Hybrid models are not supported"):
+    with pytest.raises(ModelError, match=r"refuses it: .*Hybrid models are not supported"):
         host.run(model, [[np.zeros((1, 64, 64, 1), np.float32)]])
 
 
