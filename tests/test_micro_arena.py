@@ -12,7 +12,8 @@ import pytest
 
 from edgepack.errors import ModelError
 from edgepack.micro import arena, host
-from edgepack.micro.memory_plan import offline_offsets, plan
+from edgepack.micro.memory_plan import plan
+from edgepack.micro.offline_plan import planned_arena
 from edgepack.micro.scratch import wanted
 from edgepack.progress import Progress
 from edgepack.target import read_target
@@ -113,15 +114,14 @@ def test_scratch_is_known_for_every_sample(models: Path, name: str, kernels: str
     assert all(size > 0 for sizes in extra.scratch.values() for size in sizes)
 
 
-def test_a_model_without_offline_places_has_none(models: Path) -> None:
-    assert offline_offsets(bytes_of(models, "person_detect")) == ()
-
-
-def test_offline_places_are_kept_and_others_find_gaps(models: Path) -> None:
-    graph = read_graph(models / "hello_world_int8.tflite")
-    offline = [-1] * len(graph.tensors)
-    offline[graph.inputs[0]] = 4096
-    found = plan(graph, {}, offline)
-    offsets = {b.tensor: b.offset for b in found.buffers}
-    assert offsets[graph.inputs[0]] == 4096 and found.size_bytes == 4112
-    assert max(o for t, o in offsets.items() if t != graph.inputs[0]) < 64
+def test_what_no_host_runs_is_estimated_from_the_plan_of_vela(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vela = pytest.importorskip("ethosu.vela.vela")
+    monkeypatch.chdir(tmp_path)
+    target = read_target("ethos-u55-128")
+    vela.main([str(models / "dscnn_int8.tflite"), f"--accelerator-config={target.accelerator}"])
+    model = (tmp_path / "output" / "dscnn_int8_vela.tflite").read_bytes()
+    found = arena.measure(model, target)
+    assert found.smallest_bytes == 0 and found.why.startswith("Estimated")
+    assert planned_arena(model) < found.constant_bytes < planned_arena(model) + 4096 * 2

@@ -167,10 +167,11 @@ def _reason(target: Target, smallest: int, margin: int, extra: Extra) -> str:
 
 
 def _estimated(model: bytes, graph: Graph, extra: Extra) -> Arena:
-    """From the plan of its tensors, where no host runs the model."""
-    from edgepack.micro.memory_plan import offline_offsets, plan
+    """From the plan that vela made, where no host runs the model."""
+    from edgepack.micro.offline_plan import planned_arena
 
-    head = plan(graph, extra.scratch, offline_offsets(model)).size_bytes
+    kernels = max((sum(sizes) for sizes in extra.scratch.values()), default=0)
+    head = planned_arena(model) + kernels
     sizes = margins()["estimated"]
     counts = {
         "per_tensor": len(graph.tensors),
@@ -182,7 +183,7 @@ def _estimated(model: bytes, graph: Graph, extra: Extra) -> Arena:
     margin = int(margins()["unknown_fraction"] * total)
     constant = -(-(total + margin) // STEP) * STEP
     why = (
-        "Estimated: no host runs the ethos-u operator, so this is the plan of the tensors, "
+        "Estimated: no host runs the ethos-u operator, so this is the plan that vela made, "
         "what structures take with 64-bit pointers, and a tenth more."
     )
     by_kind = {"tensors that take turns": head, "structures, estimated": total - head}

@@ -12,9 +12,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from edgepack.tflite.flatbytes import load, unpack
 from edgepack.tflite.subgraph import Graph, Operator, Tensor
 
 ALIGNMENT = 16
@@ -79,42 +76,14 @@ Scratch = Mapping[tuple[int, int], Sequence[int]]
 """Bytes of scratch memory that kernels ask for, by (graph, operator)."""
 
 
-OFFLINE = b"OfflineMemoryAllocation"
-"""Metadata by which a compiler such as vela sets the offsets of tensors itself."""
-HEADER = 3
-"""Numbers before the offsets: version, graph, count."""
-
-
-def plan(graph: Graph, scratch: Scratch, offline: Sequence[int] = ()) -> Plan:
+def plan(graph: Graph, scratch: Scratch) -> Plan:
     """Lay out the tensors of a graph, of the bodies that it calls, and scratch memory.
 
-    Args:
-        graph: with its bodies.
-        scratch: what kernels ask for.
-        offline: the offsets of the first graph's tensors that `offline_offsets` found.
+    A plan that the file brings along, as vela's does, is not looked at.
     """
     times = _Times((graph, *graph.bodies), scratch)
     times.visit(0)
-    fixed = {index: offset for index, offset in enumerate(offline) if offset >= 0}
-    buffers = [
-        replace(b, offset=fixed.get(b.tensor, -1)) if b.graph == 0 else b for b in times.buffers()
-    ]
-    return Plan(tuple(_placed(buffers)), tuple(times.moments))
-
-
-def offline_offsets(model: bytes) -> tuple[int, ...]:
-    """The offsets of tensors that the file sets, -1 for those it leaves open; often none at all.
-
-    Raises:
-        ModelError: if the file is broken.
-    """
-    unpacked = unpack(load(model))
-    for metadata in unpacked.metadata or ():
-        data = unpacked.buffers[metadata.buffer].data
-        if metadata.name == OFFLINE and data is not None and len(data) % 4 == 0:
-            numbers = np.frombuffer(bytes(data), "<i4")[HEADER:]
-            return tuple(int(n) for n in numbers)
-    return ()
+    return Plan(tuple(_placed(times.buffers())), tuple(times.moments))
 
 
 class _Times:
@@ -192,11 +161,11 @@ def rounded(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _placed(buffers: Sequence[Buffer]) -> list[Buffer]:
+def _placed(buffers: Iterator[Buffer]) -> list[Buffer]:
     """Give each buffer its place; of two with the same size the later one comes first."""
-    placed = [(number, b) for number, b in enumerate(buffers) if b.offset >= 0]
-    others = [(number, b) for number, b in enumerate(buffers) if b.offset < 0]
-    for number, buffer in sorted(others, key=lambda pair: (-pair[1].size_bytes, -pair[0])):
+    placed: list[tuple[int, Buffer]] = []
+    by_size = sorted(enumerate(buffers), key=lambda pair: (-pair[1].size_bytes, -pair[0]))
+    for number, buffer in by_size:
         here = replace(buffer, offset=_lowest_gap(buffer, [b for _, b in placed]))
         placed.append((number, here))
     return [buffer for _, buffer in sorted(placed, key=lambda pair: pair[0])]
