@@ -130,16 +130,21 @@ def _is_placed(tensor: Tensor) -> bool:
     return not (tensor.is_constant or tensor.is_variable)
 
 
-def _bytes(tensor: Tensor) -> int:
-    """Of a tensor's values, rounded up as the runtime does."""
+def bytes_of(tensor: Tensor) -> int:
+    """Bytes that a tensor's values take; a resource takes those of its handle."""
     import numpy as np
 
     from edgepack.tflite.subgraph import READABLE
 
     if tensor.dtype == "int4":
-        return _rounded((tensor.size + 1) // 2)
+        return (tensor.size + 1) // 2
     width = np.dtype(tensor.dtype).itemsize if tensor.dtype in READABLE else HANDLE_BYTES
-    return _rounded(tensor.size * width)
+    return tensor.size * width
+
+
+def _bytes(tensor: Tensor) -> int:
+    """The same, rounded up as the runtime does."""
+    return _rounded(bytes_of(tensor))
 
 
 def _kernel_bytes(operator: Operator) -> int:

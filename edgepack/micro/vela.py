@@ -8,9 +8,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgepack.errors import MissingExtraError, StepError
-from edgepack.micro.offline_plan import OPERATOR, planned_arena, read_plan
+from edgepack.errors import MissingExtraError, ModelError, StepError
+from edgepack.micro.offline_plan import OPERATOR, bytes_of, planned_arena, read_plan
 from edgepack.micro.vela_report import (
     Estimates,
     OperatorEstimate,
@@ -20,6 +21,9 @@ from edgepack.micro.vela_report import (
     parse_summary,
     parse_talk,
 )
+
+if TYPE_CHECKING:
+    from edgepack.tflite.subgraph import Graph
 
 __all__ = [
     "OPERATOR",
@@ -37,6 +41,8 @@ CONFIG = "Arm/vela.ini"
 """The configurations that come with vela."""
 NAME = "model"
 """Of the file that vela is given, and so of those that it writes."""
+MAX_TENSOR_BYTES = (1 << 31) - 1
+"""More cannot lie in the 32-bit addresses of an Ethos-U55; vela would ask for all the memory."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +120,13 @@ def compile_model(model: bytes, options: Options, *, timeout_s: int) -> Compilat
 
     Raises:
         MissingExtraError: if vela is not installed.
-        ModelError: if the model is no .tflite, or broken; vela would crash.
-        StepError: if vela refuses it, crashes or takes too long.
+        ModelError: if the model is no .tflite, or broken: vela would crash or read past its end.
+        StepError: if it is compiled already, or vela refuses it, crashes or takes too long.
     """
     from edgepack.tflite.flatbuffer import read_graph
 
     version = find_version()
-    read_graph(model)
+    _check(read_graph(model))
     with tempfile.TemporaryDirectory(prefix="edgepack-") as name:
         folder = Path(name)
         (folder / f"{NAME}.tflite").write_bytes(model)
@@ -133,6 +139,21 @@ def compile_model(model: bytes, options: Options, *, timeout_s: int) -> Compilat
             operators=parse_operators(debug),
             talk=parse_talk(said),
         )
+
+
+def _check(graph: Graph) -> None:
+    for part in (graph, *graph.bodies):
+        if any(operator.code == OPERATOR for operator in part.operators):
+            raise StepError("the model is compiled for an Ethos-U already", "leave step vela out")
+        for tensor in part.tensors:
+            size, name = bytes_of(tensor), f"tensor {tensor.index} of {tensor.dtype}"
+            if size > MAX_TENSOR_BYTES:
+                raise ModelError(f"{name}{list(tensor.shape)} has {size} bytes", "make it smaller")
+            if tensor.is_constant and tensor.sparsity is None and tensor.size_bytes < size:
+                raise ModelError(
+                    f"{name}{list(tensor.shape)} has {tensor.size_bytes} bytes of {size}",
+                    "copy the file again, or convert the model again",
+                )
 
 
 def _run(folder: Path, options: Options, version: str, timeout_s: int) -> str:
