@@ -11,7 +11,7 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/
 STAMP := $(VENV)/.installed
 BENCHMARKS := startup agent_overhead runtime_tool false_alarms push devices repeatability \
-	conversion_overhead emotion mobilenet fashion
+	conversion_overhead c_array emotion mobilenet fashion
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(filter 3.11 3.12,$(VERSION)),)
@@ -61,5 +61,5 @@ $(STAMP): pyproject.toml constraints-$(VERSION).txt
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $@
 	$(RUN)python -m pip install --disable-pip-version-check \
-		-c constraints-$(VERSION).txt -e '.[build,dev]'
+		-c constraints-$(VERSION).txt -e '.[build,dev,mcu]'
 	@touch $@
