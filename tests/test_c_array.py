@@ -22,8 +22,9 @@ from tiny import CommandLine
 
 from edgepack import __version__
 from edgepack.errors import InputError, ModelError, RecipeError
-from edgepack.micro.c_array import BLOCK, Layout, array_files, c_name, write_array
+from edgepack.micro.c_array import Layout, array_files, c_name, write_array
 from edgepack.micro.c_names import LONGEST_NAME, RESERVED, WORD, remark
+from edgepack.micro.c_text import BLOCK
 from edgepack.step import Given
 from edgepack.steps.c_array import CArray
 from edgepack.target import read_target
