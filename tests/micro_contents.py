@@ -48,13 +48,13 @@ def port(name: str, shape: Sequence[int], dtype: str = "int8", **quantization: A
 
 
 def flatbuffer(inputs: Sequence[Port], outputs: Sequence[Port], codes: Sequence[int]) -> bytes:
-    """A model with these inputs and outputs that names these operators and runs none."""
+    """A model with these inputs and outputs and an operator of each code, without tensors."""
     graph = schema.SubGraphT()
     ports = (*inputs, *outputs)
     graph.tensors = [_tensor(p) for p in ports]
     graph.inputs = np.arange(len(inputs), dtype=np.int32)
     graph.outputs = np.arange(len(inputs), len(ports), dtype=np.int32)
-    graph.operators = []
+    graph.operators = [_operator(index) for index in range(len(codes))]
     model = schema.ModelT()
     model.version = 3
     model.subgraphs = [graph]
@@ -77,6 +77,29 @@ def _code(number: int) -> Any:
     code.deprecatedBuiltinCode = min(number, 127)
     code.version = 1
     return code
+
+
+def _operator(code: int) -> Any:
+    operator = schema.OperatorT()
+    operator.opcodeIndex = code
+    operator.inputs = operator.outputs = np.array([], np.int32)
+    return operator
+
+
+def resource_counter() -> bytes:
+    """A model with handles of two resource variables, one of them named twice."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer(ONE, OUT, [VAR_HANDLE]), 0))
+    model.subgraphs[0].operators = [_handle(name) for name in ("state", "count", "state")]
+    return flatbytes.pack(model)
+
+
+def _handle(name: str) -> Any:
+    operator = _operator(0)
+    operator.builtinOptionsType = schema.BuiltinOptions.VarHandleOptions
+    operator.builtinOptions = schema.VarHandleOptionsT()
+    operator.builtinOptions.container = ""
+    operator.builtinOptions.sharedName = name
+    return operator
 
 
 def values(port: Port, seed: int) -> np.ndarray:

@@ -14,10 +14,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcu.firmware import Board
-from micro_contents import HOSTILE_LABELS, ODD, ONE, OUT, VECTORS, checksum, contents, lay, port
+from micro_contents import (
+    HOSTILE_LABELS,
+    ODD,
+    ONE,
+    OUT,
+    VECTORS,
+    checksum,
+    contents,
+    lay,
+    port,
+    resource_counter,
+)
 
 from edgepack.errors import InputError, ModelError
-from edgepack.micro.package import Contents, Vector, naming, template, write
+from edgepack.micro.c_array import array_files
+from edgepack.micro.operators import calls
+from edgepack.micro.package import (
+    Contents,
+    Vector,
+    naming,
+    ports,
+    resource_variables,
+    template,
+    variable_tensors,
+    write,
+)
+from edgepack.tflite.flatbuffer import read_graph
 
 HERE = Path(__file__).parent
 STUB = HERE / "tflm_stub"
@@ -284,13 +307,13 @@ def test_nothing_is_handed_out_before_init(stub: Path, tmp_path: Path) -> None:
     assert program(ODD["plain"], body, stub, tmp_path) == "1 1 0 5 0 3 1 3"
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
 def test_real_values_are_quantized_as_tflite_does(dtype: str, stub: Path, tmp_path: Path) -> None:
     limits = np.iinfo(dtype)
-    scale, zero = float(np.float32(0.037)), 0 if dtype == "int16" else limits.min + 5
+    scale, zero = float(np.float32(0.037)), limits.min + 5 if limits.max < 256 else 0
     inputs = [port("x", (1, 2), dtype, scale=scale, zero_point=zero)]
     rng = np.random.default_rng(0)
-    real = (rng.normal(size=200) * scale * (limits.max - limits.min)).astype(np.float32)
+    real = (rng.normal(size=200) * scale * (int(limits.max) - int(limits.min))).astype(np.float32)
     real[:6] = [0, 1e30, -1e30, np.float32(2.5) * np.float32(scale), 1e-40, -0.0]
     steps = (real / np.float32(scale)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps) + zero
@@ -390,6 +413,42 @@ def test_a_large_vector_is_written_in_short_lines() -> None:
     (rows,) = re.findall(r"input0\[NET_GOLDEN_COUNT\]\[\d+\] = (.*?)};", text, re.DOTALL)
     flat = np.concatenate([v.inputs[0].ravel() for v in made.vectors])
     assert list(map(int, re.findall(r"-?\d+", rows))) == flat.tolist()
+
+
+# Real models
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("hello_world_int8", "keyword_scrambled_8bit", "micro_speech_quantized", "ae_int8"),
+        *("person_detect", "emotion_model_quantized"),
+    ],
+)
+def test_a_sample_model_becomes_a_program(model: str, models: Path, golden: Golden) -> None:
+    data = (models / f"{model}.tflite").read_bytes()
+    graph = read_graph(data)
+    inputs, outputs = ports(graph)
+    made = dataclasses.replace(
+        contents(inputs, outputs, model),
+        arrays=array_files(data, model),
+        model_bytes=len(data),
+        calls=calls(graph),
+        resource_variables=resource_variables(graph),
+        variable_tensors=variable_tensors(graph),
+    )
+    done = golden(made)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == f"{model}: {VECTORS} of {VECTORS} vectors pass"
+
+
+def test_memories_of_a_model_are_counted(models: Path) -> None:
+    keyword = read_graph((models / "keyword_scrambled_8bit.tflite").read_bytes())
+    assert (resource_variables(keyword), variable_tensors(keyword)) == (0, 7)
+    (label,) = ports(keyword)[1]
+    assert (label.dtype, label.is_quantized) == ("int32", True)
+    streaming = read_graph(resource_counter())
+    assert (resource_variables(streaming), variable_tensors(streaming)) == (2, 0)
 
 
 # README

@@ -174,21 +174,29 @@ TfLiteStatus MicroInterpreter::AllocateTensors() {
   return kTfLiteOk;
 }
 
+// Only of operators that run: a table of codes may hold others.
 TfLiteStatus MicroInterpreter::CheckOperators() const {
-  const uint8_t* codes = Child(reinterpret_cast<const uint8_t*>(model_), 1);
-  for (uint32_t i = 0; i < Length(codes); ++i) {
-    const uint8_t* code = Item(codes, i);
-    const int old = Scalar<int8_t>(code, 0, 0);
-    const int now = Scalar<int32_t>(code, 3, 0);
-    const uint8_t* name = Child(code, 1);
-    const int builtin = old > now ? old : now;
-    if (!resolver_.Has(builtin, name ? reinterpret_cast<const char*>(name + 4) : "")) {
-      MicroPrintf("Didn't find op for builtin opcode %d", builtin);
-      return kTfLiteError;
+  const uint8_t* graphs = Child(reinterpret_cast<const uint8_t*>(model_), 2);
+  for (uint32_t g = 0; g < Length(graphs); ++g) {
+    const uint8_t* operators = Child(Item(graphs, g), 3);
+    for (uint32_t i = 0; i < Length(operators); ++i) {
+      if (CheckCode(Scalar<uint32_t>(Item(operators, i), 0, 0)) != kTfLiteOk) return kTfLiteError;
     }
-    if (builtin == kVarHandle && (!variables_ || variables_->room() < 1)) return kTfLiteError;
   }
   return kTfLiteOk;
+}
+
+TfLiteStatus MicroInterpreter::CheckCode(uint32_t index) const {
+  const uint8_t* code = Item(Child(reinterpret_cast<const uint8_t*>(model_), 1), index);
+  const int old = Scalar<int8_t>(code, 0, 0);
+  const int now = Scalar<int32_t>(code, 3, 0);
+  const uint8_t* name = Child(code, 1);
+  const int builtin = old > now ? old : now;
+  if (!resolver_.Has(builtin, name ? reinterpret_cast<const char*>(name + 4) : "")) {
+    MicroPrintf("Didn't find op for builtin opcode %d", builtin);
+    return kTfLiteError;
+  }
+  return builtin == kVarHandle && (!variables_ || variables_->room() < 1) ? kTfLiteError : kTfLiteOk;
 }
 
 TfLiteStatus MicroInterpreter::Place(const uint8_t* indices, TfLiteTensor* tensors,

@@ -26,8 +26,13 @@ TYPES: Mapping[str, str] = {
 }
 """In C++ for each dtype that an input or output may have on TensorFlow Lite Micro."""
 
-RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
-"""The stored numbers that can stand for real ones."""
+ZERO_POINTS = {
+    "int16": (-32768, 32767),
+    "int32": (0, 0),
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+}
+"""Types whose numbers can stand for real ones, and from where to where their zero points go."""
 
 CALL = re.compile(r"Add[A-Z][A-Za-z0-9]*")
 LONGEST_LABEL = 1000
@@ -59,7 +64,7 @@ class Port:
     @property
     def is_quantized(self) -> bool:
         """Whether stored numbers stand for real ones."""
-        return self.dtype in RANGES and self.scale > 0
+        return self.dtype in ZERO_POINTS and self.scale > 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def _check_port(port: Port) -> None:
 
 
 def _is_quantization(port: Port) -> bool:
-    low, high = RANGES[port.dtype]
+    low, high = ZERO_POINTS[port.dtype]
     return math.isfinite(port.scale) and low <= port.zero_point <= high
 
 

@@ -37,6 +37,7 @@ class MicroInterpreter {
   static const size_t kMost = 16;
 
   TfLiteStatus CheckOperators() const;
+  TfLiteStatus CheckCode(uint32_t index) const;
   TfLiteStatus Place(const uint8_t* indices, TfLiteTensor* tensors, TfLiteIntArray* dims);
 
   const Model* model_;
