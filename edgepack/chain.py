@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from edgepack.data.dataset import Dataset
 from edgepack.data.noise import SOURCE
 from edgepack.errors import EdgepackError, RecipeError, StepError
 from edgepack.progress import Progress, Reporter, silent
-from edgepack.step import Given, Step
+from edgepack.step import KNOWN, Given, Step
 from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.target import Target
 from edgepack.training import objective, properties
@@ -27,8 +27,12 @@ FILES = {
     "keras-qat": "model.npz",
     "tflite": "model.tflite",
     "edgetpu": "model_edgetpu.tflite",
+    "ethosu": "model_ethosu.tflite",
 }
-"""The file that holds each form inside a result."""
+"""The file that holds each form inside a result; the form ``c`` is several files."""
+
+TRAINABLE = frozenset({"keras", "keras-qat"})
+"""The forms that are tf_keras models."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,14 @@ class Stage:
         facts: what was measured: seconds, structure, findings.
         cached: whether it was in the store already.
         model: the model itself where it is still in memory; a step may consume it.
+        files: the names of all its files, beside `artifact`.
     """
 
     artifact: Artifact
     facts: Mapping[str, Any]
     cached: bool
     model: Any = None
+    files: tuple[str, ...] = ()
 
     def read(self) -> bytes:
         """The file's bytes."""
@@ -53,10 +59,10 @@ class Stage:
 
 
 def stage_of(result: Result, form: str, properties: frozenset[str], model: Any = None) -> Stage:
-    """The stage that a stored result stands for."""
-    name = FILES[form]
+    """The stage that a stored result stands for; of the form ``c`` the source file is the model."""
+    name = FILES.get(form) or min(n for n in result.files if not n.endswith(".h"))
     artifact = Artifact(result.folder / name, form, result.files[name], properties)
-    return Stage(artifact, result.facts, result.cached, model)
+    return Stage(artifact, result.facts, result.cached, model, tuple(result.files))
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Chain:
     Attributes:
         store: where results are kept.
         target: what the model is for.
+        name: what it is called.
         seed: of everything random.
         fingerprint: of the data.
         custom: sha256 of the user's own layers; empty where there are none.
@@ -76,6 +83,7 @@ class Chain:
 
     store: Store
     target: Target
+    name: str
     seed: int
     fingerprint: str
     custom: str
@@ -104,8 +112,9 @@ class Chain:
             custom=self.custom,
             parent=parent.sha256,
             properties=sorted(parent.properties),
-            data=self.fingerprint if needs - {"target"} else "",
+            data=self.fingerprint if needs - KNOWN else "",
             target=asdict(self.target) if "target" in needs else "",
+            name=self.name if "name" in needs else "",
             seed=self.seed,
             versions=versions(),
             outside=step.outside(),
@@ -137,23 +146,22 @@ class Chain:
 
     def _make(self, key: str, step: Step, parent: Stage) -> Stage:
         started = time.perf_counter()
-        keras.start(self.seed)
-        model = parent.model if parent.model is not None else self.load(parent)
-        before = audit.audit(parent.artifact.form, model)
-        facts = self._facts(step, model)
-        with self.store.checkpoints(key) as folder:
-            given = self._given(step, parent, folder, facts)
-            with self._known_layers():
-                made = _apply(step, model, given)
+        scope = self._keras() if parent.artifact.form in TRAINABLE else contextlib.nullcontext()
+        with self.store.checkpoints(key) as folder, scope:
+            model = parent.model if parent.model is not None else self.load(parent)
+            before = parent.facts["structure"]
+            facts = self._facts(step, model)
+            made = _apply(step, model, self._given(step, parent, folder, facts))
             after = before if step.gives in COMPILED else audit.audit(step.gives, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
-            result = self.store.put(key, {FILES[step.gives]: contents(step.gives, made)}, facts)
+            result = self.store.put(key, contents(step.gives, made), facts)
         return stage_of(result, step.gives, parent.artifact.properties | step.adds, made)
 
-    @contextmanager
-    def _known_layers(self) -> Iterator[None]:
-        """Let steps that copy a model do so with the user's own layers and allowed Lambdas too."""
+    @contextlib.contextmanager
+    def _keras(self) -> Iterator[None]:
+        """Keras begun anew; what copies a model knows the user's own layers and allowed Lambdas."""
+        keras.start(self.seed)
         scope = keras.tf_keras().utils.custom_object_scope
         with scope(dict(self.custom_objects)), keras.trusted():
             yield
@@ -161,7 +169,8 @@ class Chain:
     def _given(self, step: Step, parent: Stage, checkpoints: Path, facts: dict[str, Any]) -> Given:
         return Given(
             target=self.target,
-            dataset=self.dataset if step.needs() - {"target"} else None,
+            name=self.name,
+            dataset=self.dataset if step.needs() - KNOWN else None,
             seed=self.seed,
             properties=parent.artifact.properties,
             checkpoints=checkpoints,
@@ -213,15 +222,21 @@ def _refuse_losses(
         )
 
 
-def contents(form: str, model: Any) -> bytes:
-    """The bytes of a model's file."""
-    data: bytes = model if FILES[form].endswith(".tflite") else keras.dump(model)
-    return data
+def contents(form: str, model: Any) -> dict[str, bytes]:
+    """The bytes of a model's files by name."""
+    if form == "c":
+        return dict(model)
+    return {FILES[form]: keras.dump(model) if form in TRAINABLE else model}
 
 
 def runnable(stages: Sequence[Stage]) -> Stage:
-    """The last stage that this machine can run; what an accelerator runs was compiled from it."""
+    """The last stage that this machine can run; what a board runs was compiled from it."""
     return next(stage for stage in reversed(stages) if stage.artifact.form not in COMPILED)
+
+
+def deployed(stages: Sequence[Stage]) -> Stage:
+    """The last stage that is a single file: what a board runs, as C or by itself."""
+    return next(stage for stage in reversed(stages) if stage.artifact.form in FILES)
 
 
 def without_model(stage: Stage) -> Stage:

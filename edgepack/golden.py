@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack import evaluate
+from edgepack import evaluate, firmware
 from edgepack.chain import Chain, Stage
 from edgepack.data.dataset import Split
 from edgepack.data.noise import SOURCE
@@ -21,7 +21,9 @@ COUNT = 8
 FILE = "golden.npz"
 
 
-def make(chain: Chain, final: Stage, inputs: Sequence[str], outputs: Sequence[str]) -> Result:
+def make(
+    chain: Chain, final: Stage, inputs: Sequence[str], outputs: Sequence[str], runtime: str
+) -> Result:
     """`COUNT` inputs with the outputs of the final model, from the store or made now.
 
     Args:
@@ -29,6 +31,7 @@ def make(chain: Chain, final: Stage, inputs: Sequence[str], outputs: Sequence[st
         final: the stage that is deployed.
         inputs: the model's input names in its order.
         outputs: its output names.
+        runtime: what runs it on the device; LiteRT makes the outputs unless this one can do so.
 
     Returns:
         A result with `FILE`, holding ``input.NAME`` preprocessed and ``output.NAME`` dequantized;
@@ -39,14 +42,20 @@ def make(chain: Chain, final: Stage, inputs: Sequence[str], outputs: Sequence[st
         golden=final.artifact.sha256,
         names=[list(inputs), list(outputs)],
         data=chain.fingerprint,
+        runtime=[runtime, source_digest(f"edgepack.runtimes.{runtime}")],
         source=source_digest("edgepack.golden"),
         versions=versions(),
     )
-    return chain.store.get(key) or _make(chain, key, final, inputs, outputs)
+    return chain.store.get(key) or _make(chain, key, final, inputs, outputs, runtime)
 
 
 def _make(
-    chain: Chain, key: str, final: Stage, inputs: Sequence[str], outputs: Sequence[str]
+    chain: Chain,
+    key: str,
+    final: Stage,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    runtime: str,
 ) -> Result:
     data = chain.dataset
     name, split = next(
@@ -54,12 +63,16 @@ def _make(
     )
     chosen = split.take(spread(split, COUNT))
     samples = data.feed(chosen, list(inputs))
-    results = Interpreter(final.read(), inputs, outputs).run(samples)
+    if bare := firmware.find(runtime):
+        results = bare.run(final.read(), samples, outputs)
+    else:
+        results = Interpreter(final.read(), inputs, outputs).run(samples)
     arrays: dict[str, Any] = {f"input.{n}": x for n, x in samples.items()}
     arrays |= {f"output.{n}": y for n, y in results.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     facts = {
+        "runtime": runtime,
         "source": SOURCE if data.source == SOURCE else name,
         "count": len(chosen),
         "classes": _classes(chosen),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from edgepack import audit, keras, plugins, userfile
-from edgepack.chain import FILES, Stage, contents, stage_of
+from edgepack.chain import TRAINABLE, Stage, contents, stage_of
 from edgepack.data.checks import Slot
-from edgepack.network import walk
 from edgepack.progress import Progress, Reporter
 from edgepack.source import ModelSource
 from edgepack.store import Result, Store, key_of, source_digest, versions
@@ -46,25 +46,30 @@ def _key(origin: ModelSource) -> str:
 def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
     started = time.perf_counter()
     form = plugins.load("forms", origin.form)
-    if origin.path is None:
+    if origin.path:
+        form.check(origin.path)
+    if origin.gives in TRAINABLE:
         keras.start(seed)
+    if origin.path is None:
         model = form.read_object(origin.model, origin.custom)
     else:
-        form.check(origin.path)
-        keras.start(seed)
         model = form.read(origin.path, origin.custom, origin.allow_code)
-    data = contents(origin.gives, model)
+    files = contents(origin.gives, model)
     facts = {
-        "inputs": walk.inputs_of(model),
-        "outputs": walk.outputs_of(model),
+        **form.slots(model),
+        "refused": form.refusal(model),
         "structure": audit.audit(origin.gives, model),
         "seconds": time.perf_counter() - started,
         "findings": [],
         "loss": None,
     }
-    key = _key(origin) if origin.path else key_of(object=hashlib.sha256(data).hexdigest())
-    result = store.put(key, {FILES[origin.gives]: data}, facts)
+    key = _key(origin) if origin.path else key_of(object=_digest(files))
+    result = store.put(key, files, facts)
     return _stage(result, origin, model)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(files.values())).hexdigest()
 
 
 def _stage(result: Result, origin: ModelSource, model: Any = None) -> Stage:
@@ -75,4 +80,5 @@ def _stage(result: Result, origin: ModelSource, model: Any = None) -> Stage:
 
 def slots(stage: Stage, which: str) -> list[Slot]:
     """The ``inputs`` or ``outputs`` of the model that a build started from."""
-    return [Slot(name, tuple(shape), dtype) for name, shape, dtype in stage.facts[which]]
+    rows = stage.facts[which]
+    return [Slot(name, tuple(shape), dtype, *ends) for name, shape, dtype, *ends in rows]

@@ -12,7 +12,7 @@ from typing import Any
 import edgepack
 from edgepack import audit
 from edgepack.bundle import SCHEMA
-from edgepack.chain import FILES, Stage, runnable
+from edgepack.chain import FILES, Stage, deployed, runnable
 from edgepack.data.noise import SOURCE
 from edgepack.judgement import Pair, gate
 from edgepack.plan import Plan
@@ -64,10 +64,12 @@ def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:
     """The model that came in."""
     return {
         "name": origin.path.name if origin.path else origin.name,
+        "form": origin.form,
         "sha256": origin.sha256 or first.artifact.sha256,
         "inputs": first.facts["inputs"],
         "outputs": first.facts["outputs"],
         "structure": first.facts["structure"],
+        "refused": first.facts["refused"],
         "custom": str(origin.custom) if origin.custom else None,
         "allow_code": origin.allow_code,
     }
@@ -85,39 +87,56 @@ def environment() -> dict[str, Any]:
 
 def model_files(stages: Sequence[Stage], pair: Pair | None) -> dict[str, bytes | Path]:
     """The final model, what it was compiled from, and the float baseline where it was made."""
-    kept = (stages[-1], runnable(stages))
+    kept = (deployed(stages), runnable(stages))
     files: dict[str, bytes | Path] = {name_of(stage): stage.artifact.path for stage in kept}
     return files | ({BASELINE: pair.baseline.artifact.path} if pair else {})
 
 
 def compose(
     planned: Plan,
-    first: Stage,
     stages: Sequence[Stage],
     pair: Pair | None,
     evaluation: Mapping[str, Any] | None,
     golden: Mapping[str, Any],
+    firmware: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """A whole manifest but for the list of files, which `edgepack.bundle.write_bundle` adds."""
-    final, tried = stages[-1], runnable(stages)
+    """A whole manifest but for the list of files, which `edgepack.bundle.write_bundle` adds.
+
+    Args:
+        planned: the build.
+        stages: the model that came in, and what each step made of it.
+        pair: what was compared.
+        evaluation: what came of it.
+        golden: facts of the golden vectors.
+        firmware: what a microcontroller will need.
+    """
+    first, final, tried = stages[0], deployed(stages), runnable(stages)
     run = {"model": name_of(tried)}
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": environment(),
-        "target": planned.target.id,
-        "target_facts": asdict(planned.target),
-        "recipe": planned.recipe.name,
-        "seed": planned.seed,
+        **_asked(planned),
         "source": describe_source(planned.model, first),
-        "data": planned.data.spec if planned.data else SOURCE,
-        "data_fingerprint": planned.data.fingerprint if planned.data else None,
         "golden": {**golden, **run},
         "model": describe_model(name_of(final), final),
         "compiled_from": describe_model(name_of(tried), tried) if tried is not final else None,
         "baseline": describe_model(BASELINE, pair.baseline) if pair else None,
         "evaluation": {**evaluation, **run} if evaluation else None,
+        "firmware": firmware,
         "gate": gate(evaluation, planned.max_drop),
         "structure": final.facts["structure"],
-        "steps": describe_steps(planned.recipe, stages),
+        "steps": describe_steps(planned.recipe, stages[1:]),
+    }
+
+
+def _asked(planned: Plan) -> dict[str, Any]:
+    return {
+        "target": planned.target.id,
+        "target_facts": asdict(planned.target),
+        "recipe": planned.recipe.name,
+        "runtime": planned.runtime,
+        "seed": planned.seed,
+        "data": planned.data.spec if planned.data else SOURCE,
+        "data_fingerprint": planned.data.fingerprint if planned.data else None,
     }

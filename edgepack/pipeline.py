@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
-from edgepack import golden, intake, judgement, manifest, userfile
+from edgepack import firmware, golden, intake, judgement, manifest, packing, userfile
+from edgepack.artifact import COMPILED
 from edgepack.bundle import Bundle, write_bundle
-from edgepack.chain import Chain, Stage, runnable, without_model
+from edgepack.chain import Chain, Stage, deployed, runnable, without_model
 from edgepack.data.dataset import Dataset, fits
 from edgepack.data.noise import make_noise
+from edgepack.errors import ModelError
 from edgepack.plan import Plan
 from edgepack.plugins import PACKAGE
 from edgepack.progress import Progress, Reporter, silent
@@ -39,19 +42,28 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     """
     store = store or Store()
     first = intake.read(planned.model, store, planned.seed, report)
+    _check_runnable(planned, first)
     chain = _chain(planned, store, first, report)
-    stages = run_recipe(chain, planned.recipe, first)
+    stages = [without_model(first), *run_recipe(chain, planned.recipe, first)]
     inputs, outputs = ([s.name for s in intake.slots(first, w)] for w in ("inputs", "outputs"))
-    tried = runnable(stages)
-    vectors = golden.make(chain, tried, inputs, outputs)
+    tried, named = runnable(stages), _named(planned, stages)
+    if bare := firmware.find(planned.runtime):
+        bare.check(named.read())
+    vectors = golden.make(chain, tried, inputs, outputs, planned.runtime)
+    models = packing.Models(stages[-1], deployed(stages), tried, named)
+    package = packing.pack(planned, chain, models, vectors, inputs, outputs)
     pair = None
-    if planned.evaluate:
-        named, shipped = _baseline(chain, planned.recipe, without_model(first))
-        pair = judgement.Pair(shipped, tried, named, _named(planned, stages), inputs, outputs)
+    if planned.evaluate and not first.facts["refused"]:
+        bare, shipped = _baseline(chain, planned.recipe, stages[0])
+        pair = judgement.Pair(shipped, tried, bare, named, inputs, outputs)
     evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
-    facts = manifest.compose(planned, first, stages, pair, evaluation, vectors.facts)
-    files = {golden.FILE: vectors.folder / golden.FILE, EXAMPLE.name: EXAMPLE}
-    return write_bundle(planned.out, files | manifest.model_files(stages, pair), facts)
+    facts = manifest.compose(planned, stages, pair, evaluation, vectors.facts, package.facts)
+    files: dict[str, bytes | Path] = {
+        EXAMPLE.name: EXAMPLE,
+        golden.FILE: vectors.folder / golden.FILE,
+    }
+    files |= {**package.files, **manifest.model_files(stages, pair)}
+    return write_bundle(planned.place, files, facts)
 
 
 def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]]:
@@ -79,20 +91,34 @@ def run_recipe(chain: Chain, recipe: Recipe, first: Stage) -> list[Stage]:
     return stages
 
 
+def _check_runnable(planned: Plan, first: Stage) -> None:
+    """Refuse a model that nothing here can run, or judge."""
+    reason = first.facts["refused"]
+    if reason and firmware.find(planned.runtime) is None:
+        hint = "build it for a microcontroller, such as --target cortex-m4, or convert it again"
+        raise ModelError(f"{planned.model.name}: {reason}", hint)
+    if reason and planned.max_drop is not None:
+        message = f"--max-drop cannot be judged: {reason}"
+        raise ModelError(message, "leave --max-drop away; parity is checked nevertheless")
+
+
 def _baseline(chain: Chain, recipe: Recipe, first: Stage) -> tuple[Stage, Stage]:
-    """The float32 flatbuffer of the same model: with its layers' names, and as it is shipped."""
-    lossless = tuple(step for step in recipe.steps if step.lossless)
+    """The float32 flatbuffer of the same model: with its layers' names, and as it is shipped.
+
+    What came in as a flatbuffer is its own baseline.
+    """
+    if first.artifact.form == "tflite":
+        return first, first
+    kept = (step for step in recipe.steps if step.lossless and step.gives not in COMPILED)
     plain = make_recipe("baseline", BASELINE)
-    stages = run_recipe(chain, replace(plain, steps=plain.steps + lossless), first)
+    stages = run_recipe(chain, replace(plain, steps=(*plain.steps, *kept)), first)
     return stages[0], stages[-1]
 
 
 def _named(planned: Plan, stages: list[Stage]) -> Stage:
     """The final flatbuffer before lossless steps took its layers' names away."""
-    lossy = [
-        stage for step, stage in zip(planned.recipe.steps, stages, strict=True) if not step.lossless
-    ]
-    return runnable(lossy)
+    pairs = zip(planned.recipe.steps, stages[1:], strict=True)
+    return runnable([stages[0], *(stage for step, stage in pairs if not step.lossless)])
 
 
 def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain:
@@ -108,6 +134,7 @@ def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain
     return Chain(
         store=store,
         target=planned.target,
+        name=planned.model.name,
         seed=planned.seed,
         fingerprint=planned.data.fingerprint if planned.data else f"noise {planned.seed}",
         custom=userfile.digest(planned.model.custom) if planned.model.custom else "",

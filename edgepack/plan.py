@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack import firmware
 from edgepack.errors import InputError
+from edgepack.plugins import suggest
 from edgepack.recipe import Recipe, override, read_recipe
+from edgepack.step import KNOWN
 from edgepack.target import Target, read_target
 
 if TYPE_CHECKING:
@@ -25,26 +28,35 @@ class Plan:
         model: where the model comes from.
         target: what it is for.
         recipe: the steps.
+        runtime: what runs the model on the target.
         data: where samples come from, or None.
         seed: of everything random.
         metric: what the models are judged by; empty derives it from the labels.
         max_drop: the gate, in units of the metric; None for none.
         evaluate: whether to judge at all.
-        out: the bundle's folder.
+        out: the bundle's folder; empty for the usual one.
     """
 
     model: ModelSource
     target: Target
     recipe: Recipe
+    runtime: str
     data: Source | None
     seed: int
     metric: str
     max_drop: float | None
     evaluate: bool
-    out: Path
+    out: str | Path
+
+    @property
+    def place(self) -> Path:
+        """The bundle's folder."""
+        return Path(self.out or f"build/{self.model.name}-{self.target.id}-{self.recipe.name}")
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_metric(self.metric, self.max_drop, judged=self.evaluate, data=bool(self.data))
+        _check_place(self.place)
 
 
 def make_plan(
@@ -52,6 +64,7 @@ def make_plan(
     target: str,
     *,
     recipe: str = "",
+    runtime: str = "",
     data: str = "",
     metric: str = "",
     max_drop: float | None = None,
@@ -67,10 +80,11 @@ def make_plan(
 
     Args:
         model: a path, or a Keras 2 or 3 model object.
-        target: a target's name, or a path to a TOML file.
-        recipe: a recipe's name or path; the target's own by default.
+        target: a name, or a path to a TOML file, as ``recipe``.
+        recipe: by default the target's, from where it fits the model.
+        runtime: what runs it there; the target's first by default.
         data: what ``--data`` takes; see ``docs/data.md``.
-        metric: ``accuracy``, ``top5``, ``mae``, ``mse`` or ``FILE.py:function``.
+        metric: a word that ``--metric`` takes.
         max_drop: by how much the metric may get worse.
         out: the bundle's folder; ``build/<model>-<target>-<recipe>`` by default.
         settings: words such as ``prune.sparsity=0.9``.
@@ -80,13 +94,21 @@ def make_plan(
         calibrate_on_noise: calibrate on random numbers where there is no data.
         evaluate: compare the final model with the float baseline.
     """
+    board, runner, whole = _asked(target, runtime, recipe)
+    samples, origin = _samples(data), _origin(model, str(custom), allow_code=allow_code)
+    chosen = override(whole if recipe else whole.entered(origin.gives), settings)
+    _check(chosen, origin.gives, _offered(samples, noise=calibrate_on_noise), board, runner)
+    return Plan(origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out)
+
+
+def _asked(target: str, runtime: str, recipe: str) -> tuple[Target, str, Recipe]:
+    """The target, what runs the model there, and the steps towards it."""
     board = read_target(target)
-    chosen = override(read_recipe(recipe or board.recipe), settings)
-    check_metric(metric, max_drop, judged=evaluate, data=bool(data))
-    samples, origin = _open(data, model, str(custom), allow_code=allow_code)
-    _check(chosen, origin.gives, _offered(samples, noise=calibrate_on_noise), board)
-    folder = _place(out or f"build/{origin.name}-{board.id}-{chosen.name}")
-    return Plan(origin, board, chosen, samples, seed, metric, max_drop, evaluate, folder)
+    if runtime and runtime not in board.runtimes:
+        raise InputError(
+            f"target {board.id} has no runtime {runtime!r}", suggest(runtime, list(board.runtimes))
+        )
+    return board, runtime or board.runtimes[0], read_recipe(recipe or board.recipe)
 
 
 def check_seed(seed: int) -> None:
@@ -99,35 +121,41 @@ def check_seed(seed: int) -> None:
         raise InputError(f"--seed is {seed}, out of its range", f"give one from 0 to {2**32 - 1}")
 
 
-def _open(
-    data: str, model: Any, custom: str, *, allow_code: bool
-) -> tuple[Source | None, ModelSource]:
-    """Where samples and model come from; imported only now: a misspelt recipe need not wait."""
+def _samples(data: str) -> Source | None:
+    """Where samples come from; imported only now: a misspelt recipe need not wait."""
+    if not data:
+        return None
     from edgepack.data.dataset import open_source
+
+    return open_source(data)
+
+
+def _origin(model: Any, custom: str, *, allow_code: bool) -> ModelSource:
+    """Where the model comes from."""
     from edgepack.source import open_model
 
-    samples = open_source(data) if data else None
-    return samples, open_model(model, custom=custom, allow_code=allow_code)
+    return open_model(model, custom=custom, allow_code=allow_code)
 
 
-def _check(recipe: Recipe, form: str, offered: frozenset[str], board: Target) -> None:
+def _check(recipe: Recipe, form: str, offered: frozenset[str], board: Target, runtime: str) -> None:
     """Refuse a recipe that cannot work, and one whose programs are missing here."""
     recipe.check(form, offered, board)
     for step in recipe.steps:
         step.outside()
+    if bare := firmware.find(runtime):
+        bare.outside()
 
 
-def _place(out: str | Path) -> Path:
+def _check_place(place: Path) -> None:
     from edgepack.bundle import check_place
 
-    check_place(Path(out))
-    return Path(out)
+    check_place(place)
 
 
 def _offered(data: Source | None, *, noise: bool) -> frozenset[str]:
     if data:
-        return data.offers | {"target"}
-    return frozenset({"target", "calibration"} if noise else {"target"})
+        return data.offers | KNOWN
+    return KNOWN | ({"calibration"} if noise else set())
 
 
 def check_metric(metric: str, max_drop: float | None, *, judged: bool, data: bool) -> None:

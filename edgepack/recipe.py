@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,11 @@ class Recipe:
     name: str
     description: str
     steps: tuple[Step, ...]
+
+    def entered(self, form: str) -> Recipe:
+        """The recipe from its first step that takes a form; whole where none does."""
+        skipped = itertools.takewhile(lambda step: form not in step.takes, self.steps)
+        return replace(self, steps=self.steps[len(list(skipped)) :] or self.steps)
 
     def check(self, form: str, offered: frozenset[str], target: Target) -> None:
         """Walk the steps with form and properties in hand and refuse what cannot work.

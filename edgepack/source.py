@@ -73,13 +73,13 @@ def open_model(model: Any, *, custom: str = "", allow_code: bool = False) -> Mod
             return ModelSource(path.stem, form, plugin.gives, path, None, file, allow_code)
     raise ModelError(
         f"{path} is no model that edgepack reads",
-        "give a .keras, .h5 or .hdf5 file",
+        "give a .keras, .h5, .hdf5 or .tflite file",
     )
 
 
 def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise ModelError(f"{path} is a folder", "give a .keras, .h5 or .hdf5 file")
+        raise ModelError(f"{path} is a folder", "give a .keras, .h5, .hdf5 or .tflite file")
     if not path.is_file():
         raise ModelError(f"there is no file {path}", "check the path of the model")
     if path.stat().st_size == 0:

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from edgepack.data.dataset import Dataset
     from edgepack.target import Target
 
-NEEDS = ("training", "labels", "calibration", "teacher", "target")
-"""What a step may need besides the model; `Recipe.check` refuses a recipe whose needs are not met.
+KNOWN = frozenset({"target", "name"})
+"""Needs that every build meets: the target, and what the model is called.
 
-A step that needs the ``target`` is redone for each one; all others are shared between targets.
+A step that needs one of them is redone for each; all others are shared between builds.
+"""
+
+NEEDS = ("training", "labels", "calibration", "teacher", *sorted(KNOWN))
+"""What a step may need besides the model; `Recipe.check` refuses a recipe whose needs are not met.
 """
 
 
@@ -41,6 +45,7 @@ class Given:
         report: where progress goes.
         remark: takes a sentence that belongs into the manifest, such as what was left alone.
         record: takes a name and plain data that belong into the manifest, such as memory used.
+        name: what the model is called.
     """
 
     target: Target
@@ -51,6 +56,7 @@ class Given:
     report: Reporter = silent
     remark: Callable[[str], None] = unremarked
     record: Callable[[str, Any], None] = unrecorded
+    name: str = "model"
 
 
 def setting(

@@ -76,11 +76,20 @@ def versions() -> dict[str, str]:
 
 @cache
 def source_digest(module: str) -> str:
-    """sha256 over a module's file and all files of edgepack that it imports, however deep."""
+    """sha256 over a module's file, all files of edgepack that it imports, however deep, and the
+    tables beside them.
+    """
     digest = hashlib.sha256()
-    for name, path in sorted(_closure(module).items()):
+    files = _closure(module)
+    tables = {t.name: t for folder in {p.parent for p in files.values()} for t in _tables(folder)}
+    for name, path in sorted((files | tables).items()):
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _tables(folder: Path) -> tuple[Path, ...]:
+    return tuple(folder.glob("*.toml"))
 
 
 def _closure(module: str) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -142,13 +142,9 @@ def _check_type(id: str, key: str, value: object, wanted: str) -> None:
 
 
 def _check_values(target: Target) -> None:
-    for form in target.forms:
-        if form not in FORMS:
-            raise TargetError(f"target {target.id}: unknown form {form!r}", suggest(form, [*FORMS]))
-    for feature in target.features:
-        _check_word(target, "features", feature, FEATURES)
-    if target.kernels:
-        _check_word(target, "kernels", target.kernels, KERNELS)
+    _check_words(target, "forms", target.forms, FORMS)
+    _check_words(target, "features", target.features, FEATURES)
+    _check_words(target, "kernels", [target.kernels] if target.kernels else [], KERNELS)
     for key in ("forms", "runtimes"):
         if not getattr(target, key):
             raise TargetError(f"target {target.id}: {key} is empty", f"name at least one of {key}")
@@ -161,7 +157,8 @@ def _check_values(target: Target) -> None:
             raise TargetError(f"target {target.id}: sources has {key!r}", suggest(key, facts))
 
 
-def _check_word(target: Target, key: str, word: str, allowed: tuple[str, ...]) -> None:
-    if word not in allowed:
-        message = f"target {target.id}: {key} has {word!r}"
-        raise TargetError(message, suggest(word, list(allowed)))
+def _check_words(target: Target, key: str, words: Sequence[str], known: tuple[str, ...]) -> None:
+    for word in words:
+        if word not in known:
+            message = f"target {target.id}: {key} has {word!r}"
+            raise TargetError(message, suggest(word, list(known)))

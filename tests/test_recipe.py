@@ -17,9 +17,10 @@ from edgepack.recipe import (
     step_labels,
     with_settings,
 )
+from edgepack.step import KNOWN
 from edgepack.target import read_target, target_names
 
-EVERYTHING = frozenset({"training", "labels", "calibration", "target"})
+EVERYTHING = frozenset({"training", "labels", "calibration"}) | KNOWN
 PRUNE, CLUSTER, CONVERT = {"step": "prune"}, {"step": "cluster"}, {"step": "convert"}
 
 
@@ -34,7 +35,17 @@ def test_every_recipe_suits_the_targets_that_run_what_it_gives(name: str) -> Non
             with pytest.raises(RecipeError, match=f"ends in the form {form}"):
                 recipe.check("keras", EVERYTHING, target)
     assert recipe.description
-    assert form == ("edgetpu" if name.startswith("edgetpu") else "tflite")
+    assert form == {"edgetpu": "edgetpu", "mcu": "c", "ethosu": "c"}.get(
+        name.split("-")[0], "tflite"
+    )
+
+
+def test_a_model_enters_a_recipe_where_it_fits() -> None:
+    words = [step.step_name() for step in read_recipe("mcu-int8").entered("tflite").steps]
+    assert words == ["strip", "c_array"]
+    assert read_recipe("prune-int8").entered("keras") == read_recipe("prune-int8")
+    with pytest.raises(RecipeError, match="is given c"):
+        read_recipe("int8").entered("c").check("c", EVERYTHING, read_target("rpi4"))
 
 
 @pytest.mark.parametrize("name", target_names())

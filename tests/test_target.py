@@ -191,7 +191,7 @@ def test_all_missing_keys_are_named_at_once() -> None:
         ({"forms": "tflite"}, "forms is 'tflite'", "forms must be a list of texts"),
         ({"forms": ["tflite", 2]}, "forms is ['tflite', 2]", "forms must be a list of texts"),
         ({"forms": []}, "forms is empty", "name at least one of forms"),
-        ({"forms": ["tflit"]}, "unknown form 'tflit'", "did you mean 'tflite'?"),
+        ({"forms": ["tflit"]}, "forms has 'tflit'", "did you mean 'tflite'?"),
         ({"features": ["fpa"]}, "features has 'fpa'", "did you mean 'fpu'?"),
         ({"kernels": "cmsisnn"}, "kernels has 'cmsisnn'", "did you mean 'cmsis-nn'?"),
         ({"flash_kib": -1}, "flash_kib is -1", "flash_kib must be 0 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgepack.errors import GateError
 @click.option(
     "--recipe", "-r", default="", help="A recipe's name or file; the target's own if absent."
 )
+@click.option("--runtime", default="", help="What runs it there; the target's first if absent.")
 @click.option(
     "--data", "-d", default="", help="digits, fashion-mnist, FILE.npz, a folder, FILE.py:function."
 )
@@ -35,10 +37,11 @@ from edgepack.errors import GateError
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--verbose", "-v", is_flag=True, expose_value=False, help="Trace failures.")
 def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **options: Any) -> None:
-    """Compress, convert and verify MODEL (.keras, .h5, .hdf5) for a target.
+    """Compress, convert and verify MODEL (.keras, .h5, .hdf5, .tflite) for a target.
 
     \b
     edgepack build model.keras --target rpi4 --data digits
+    edgepack build model.keras -t arduino-nano-33-ble -d data.npz
     edgepack build model.h5 -t rpi4 -r prune-int8 -d data.npz --set prune.sparsity=0.9
     edgepack build model.keras -t rpi4 -r int8 -d photos/ --max-drop 0.01 --json
     """
@@ -54,13 +57,21 @@ def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **optio
     with progress(quiet=quiet) as report:
         bundle = build(planned, report=report)
     _show(bundle.path, bundle.manifest, as_json)
-    gate = bundle.manifest["gate"]
+    _judge(bundle.manifest)
+
+
+def _judge(manifest: Mapping[str, Any]) -> None:
+    """Fail where a bundle that is written and marked does not meet what was asked of it."""
+    gate, firmware = manifest["gate"], manifest["firmware"]
     if gate and not gate["met"]:
         raise GateError(
-            f"{bundle.manifest['evaluation']['metric']} got worse by {gate['drop']:.4f},"
+            f"{manifest['evaluation']['metric']} got worse by {gate['drop']:.4f},"
             f" allowed are {gate['max_drop']}",
             "try a gentler recipe, or train longer with --set; the bundle is written and marked",
         )
+    if firmware and (problems := firmware["problems"]):
+        message = "; ".join(problem["message"] for problem in problems)
+        raise GateError(message, "; ".join(problem["hint"] for problem in problems))
 
 
 def _show(path: Path, manifest: Any, as_json: bool) -> None:
@@ -94,6 +105,6 @@ def _preview(planned: Any, as_json: bool) -> None:
         import json
 
         facts = {"target": planned.target.id, "recipe": planned.recipe.name, "steps": rows}
-        click.echo(json.dumps({**facts, "bundle": str(planned.out.resolve())}, indent=1))
+        click.echo(json.dumps({**facts, "bundle": str(planned.place.resolve())}, indent=1))
     else:
-        click.echo(summary.preview(planned.out, rows))
+        click.echo(summary.preview(planned.place, rows))

@@ -22,11 +22,15 @@ class Slot:
         name: as the model calls it.
         shape: with the batch first; None where any size will do.
         dtype: numpy's word for the type, such as ``float32``.
+        low: the lowest real number that it is made for.
+        high: the highest.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
+    low: float = 0.0
+    high: float = 1.0
 
 
 def is_labels(y: NDArray[Any]) -> bool:

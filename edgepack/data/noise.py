@@ -25,13 +25,12 @@ def make_noise(inputs: Sequence[Slot], seed: int) -> Dataset:
         seed: of the random numbers.
 
     Returns:
-        Uniform numbers in [0, 1) for real inputs, 0 and 1 for integers, which any table of an
-        embedding has. There are no labels.
+        Uniform numbers from low to high for real inputs, 0 and 1 for integers, which any table
+        of an embedding has. There are no labels.
     """
     rng = np.random.default_rng(seed)
     splits = [
-        Split({slot.name: _samples(rng, slot.shape[1:], slot.dtype) for slot in inputs})
-        for _ in ("training", "test")
+        Split({slot.name: _samples(rng, slot) for slot in inputs}) for _ in ("training", "test")
     ]
     fingerprint = key_of(
         source=SOURCE, inputs=[asdict(slot) for slot in inputs], seed=seed, samples=SAMPLES
@@ -39,8 +38,8 @@ def make_noise(inputs: Sequence[Slot], seed: int) -> Dataset:
     return Dataset(SOURCE, fingerprint, splits[0], None, splits[1])
 
 
-def _samples(rng: np.random.Generator, shape: Sequence[int | None], dtype: str) -> NDArray[Any]:
-    size = (SAMPLES, *(16 if n is None else n for n in shape))
-    if np.dtype(dtype).kind in "iub":
-        return rng.integers(0, 2, size).astype(dtype)
-    return rng.random(size, np.float32).astype(dtype)
+def _samples(rng: np.random.Generator, slot: Slot) -> NDArray[Any]:
+    size = (SAMPLES, *(16 if n is None else n for n in slot.shape[1:]))
+    if np.dtype(slot.dtype).kind in "iub":
+        return rng.integers(0, 2, size).astype(slot.dtype)
+    return (slot.low + (slot.high - slot.low) * rng.random(size, np.float32)).astype(slot.dtype)

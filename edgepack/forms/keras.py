@@ -73,6 +73,18 @@ def read_object(model: Any, custom_file: Path | None = None) -> Any:
     return to_flat(model, custom.custom_objects(custom_file))
 
 
+def slots(model: Any) -> dict[str, Any]:
+    """Name, shape and dtype of each of the ``inputs`` and ``outputs``."""
+    from edgepack.network import walk
+
+    return {"inputs": walk.inputs_of(model), "outputs": walk.outputs_of(model)}
+
+
+def refusal(model: Any) -> str:  # noqa: ARG001
+    """Why this machine's runtime cannot run it: what is converted here runs here."""
+    return ""
+
+
 def _load2(found: Archive, custom_file: Path | None, allow_code: bool) -> Any:
     from edgepack import keras
     from edgepack.network import custom

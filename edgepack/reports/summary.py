@@ -39,7 +39,7 @@ def comparison(manifest: Facts) -> str:
         return table.render(rows, ("", "model", "final", ""), "lrrr")
     return table.render(
         [*_sizes(baseline, final), *rows, *_scores(evaluation)],
-        ("", "float32", "final", "ratio"),
+        ("", "given" if manifest["source"]["form"] == "tflite" else "float32", "final", "ratio"),
         "lrrr",
     )
 
@@ -119,7 +119,7 @@ def notes(manifest: Facts) -> list[str]:
 
 def _forms(manifest: Facts) -> list[str]:
     """What of the target runs the model, where it has an accelerator, and what was tried here."""
-    form, tried = manifest["model"]["form"], manifest["compiled_from"]
+    form, tried = manifest["steps"][-1]["form"], manifest["compiled_from"]
     if tried:
         return [
             f"{manifest['model']['path']} does not run on this machine: golden vectors and"

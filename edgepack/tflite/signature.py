@@ -1,16 +1,57 @@
-"""Gives a flatbuffer's inputs and outputs the names that they have in the Keras model."""
+"""The names of a flatbuffer's inputs and outputs: read, or given as in the Keras model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepack.tflite import flatbytes
+from edgepack.tflite.subgraph import Graph, Tensor, graph_of
 
 KEY = "serving_default"
 """What TensorFlow calls the signature of a model that has one."""
+
+
+Slots = list[tuple[str, tuple[int | None, ...], str, float, float]]
+"""Name, shape with the batch first and open, dtype, and the range of real numbers."""
+
+
+def ends(graph: Graph) -> dict[str, dict[str, int]]:
+    """The tensors of the ``inputs`` and ``outputs`` by name.
+
+    They have the names of the signature, or ``input``, ``output`` where there is none, numbered
+    if there are several.
+    """
+    named = next((s for s in graph.signatures if s.subgraph == 0), None)
+    return {
+        "inputs": dict(named.inputs) if named else _numbered("input", graph.inputs),
+        "outputs": dict(named.outputs) if named else _numbered("output", graph.outputs),
+    }
+
+
+def slots(data: bytes) -> dict[str, Slots]:
+    """The ``inputs`` and ``outputs`` of a flatbuffer; what is quantized counts as real numbers."""
+    graph = graph_of(flatbytes.unpack(flatbytes.load(data)))
+    return {
+        which: [_slot(name, graph.tensors[index]) for name, index in tensors.items()]
+        for which, tensors in ends(graph).items()
+    }
+
+
+def _numbered(word: str, tensors: Sequence[int]) -> dict[str, int]:
+    return {word if len(tensors) == 1 else f"{word}_{i}": t for i, t in enumerate(tensors)}
+
+
+def _slot(name: str, tensor: Tensor) -> tuple[str, tuple[int | None, ...], str, float, float]:
+    shape = (None, *tensor.shape[1:])
+    if not tensor.scale:
+        return name, shape, tensor.dtype, 0.0, 1.0
+    kind = np.iinfo(tensor.dtype)
+    low, high = ((end - tensor.zero_point[0]) * tensor.scale[0] for end in (kind.min, kind.max))
+    return name, shape, "float32", low, high
 
 
 def sign(data: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:

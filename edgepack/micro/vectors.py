@@ -1,0 +1,61 @@
+"""Real numbers by name to the numbers that a model stores, in its own order, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepack.tflite.flatbuffer import Graph, Tensor
+
+Rows = list[list["NDArray[Any]"]]
+"""For each invocation its arrays, in the order of the graph's inputs or outputs."""
+
+
+def store(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Rows:
+    """Samples as the inputs store them, one invocation for each.
+
+    Args:
+        graph: of the model.
+        samples: preprocessed inputs ``[n, ...]`` by name.
+    """
+    from edgepack.tflite import interpreter, signature
+
+    names = {index: name for name, index in signature.ends(graph)["inputs"].items()}
+    tensors = [graph.tensors[index] for index in graph.inputs]
+    columns = [interpreter.quantize(samples[names[t.index]], detail(t)) for t in tensors]
+    shapes = [tuple(n if n > 0 else 1 for n in t.shape) for t in tensors]
+    return [
+        [x.reshape(shape) for x, shape in zip(row, shapes, strict=True)]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def read(graph: Graph, rows: Rows, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What outputs that are stored stand for, ``[n, ...]`` by name.
+
+    Args:
+        graph: of the model.
+        rows: of each invocation the outputs, in the graph's order.
+        outputs: the names wanted.
+    """
+    import numpy as np
+
+    from edgepack.tflite import interpreter, signature
+
+    places = signature.ends(graph)["outputs"]
+    columns = dict(zip(graph.outputs, zip(*rows, strict=True), strict=True))
+    return {
+        name: interpreter.dequantize(
+            np.concatenate(columns[places[name]]), detail(graph.tensors[places[name]])
+        )
+        for name in outputs
+    }
+
+
+def detail(tensor: Tensor) -> dict[str, Any]:
+    """Type and quantization of a tensor, in the words of the interpreter."""
+    scale, zero = (tensor.scale[0], tensor.zero_point[0]) if tensor.scale else (0.0, 0)
+    return {"dtype": tensor.dtype, "quantization": (scale, zero)}

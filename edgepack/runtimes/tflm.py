@@ -1,0 +1,160 @@
+"""TensorFlow Lite Micro: an interpreter for microcontrollers, in C++ without an allocator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from edgepack.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepack.firmware import Subject
+    from edgepack.micro.package import Port
+    from edgepack.micro.parity import Parity
+    from edgepack.progress import Reporter
+    from edgepack.tflite.flatbuffer import Graph
+
+PACKAGE = "tflite-micro"
+TOLD = 5
+"""Operators that an error names."""
+STATE = "VAR_HANDLE"
+
+
+def outside() -> str:
+    """The Python package of TensorFlow Lite Micro, which runs its reference kernels here."""
+    from importlib import metadata
+
+    try:
+        return f"{PACKAGE} {metadata.version(PACKAGE)}"
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtraError(PACKAGE, "mcu") from error
+
+
+def check(model: bytes) -> None:
+    """Refuse a model with operators, types or shapes that TensorFlow Lite Micro does not have."""
+    from edgepack.micro import operator_check
+    from edgepack.tflite.flatbuffer import read_graph
+
+    refusals = operator_check.check(read_graph(model))
+    if not refusals:
+        return
+    told = "; ".join(refusal.text for refusal in refusals[:TOLD])
+    more = f"; and {len(refusals) - TOLD} more" if len(refusals) > TOLD else ""
+    hints = dict.fromkeys(refusal.hint for refusal in refusals[:TOLD] if refusal.hint)
+    raise ModelError(f"TensorFlow Lite Micro cannot run {told}{more}", "; ".join(hints))
+
+
+def run(
+    model: bytes, samples: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """What TensorFlow Lite Micro's reference kernels make of samples, in a process of its own."""
+    from edgepack.micro import host, vectors
+    from edgepack.tflite.flatbuffer import read_graph
+
+    graph = read_graph(model)
+    return vectors.read(graph, host.run(model, vectors.store(graph, samples)), outputs)
+
+
+def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
+    """The arena, who fills it, whether all of it fits, and parity with LiteRT."""
+    from edgepack.micro import arena, fit, operators, parity, peak, vectors
+    from edgepack.tflite.flatbuffer import read_graph
+
+    target, graph, named = subject.target, read_graph(subject.deployed), read_graph(subject.named)
+    needed = arena.measure(subject.deployed, target, report)
+    shown = graph if target.accelerator else named
+    split = peak.split(
+        shown, needed.by_kind, kernels=target.kernels or "reference", features=target.features
+    )
+    compared = parity.compare(subject.named, vectors.store(named, subject.samples), report)
+    room = fit.judge(len(subject.deployed), graph, needed.constant_bytes, target)
+    return {
+        "runtime": outside(),
+        "operators": list(operators.calls(graph)),
+        "arena": needed.facts(),
+        "peak": split.facts(),
+        "parity": compared.facts(),
+        "fit": room.facts(),
+        "problems": [*_differences(compared), *room.problems()],
+    }
+
+
+def _differences(compared: Parity) -> Iterator[dict[str, str]]:
+    if compared.first:
+        yield {
+            "message": f"parity: {compared.first.sentence}",
+            "hint": "do not ship it before this is understood: look at firmware.parity in the"
+            " manifest",
+        }
+
+
+def pack(subject: Subject, facts: Mapping[str, Any]) -> dict[str, bytes]:
+    """The folder for a firmware project: array, C++ around it, golden vectors, build files."""
+    from edgepack.micro import host, package, vectors
+    from edgepack.tflite.flatbuffer import read_graph
+
+    graph = read_graph(subject.tried)
+    given = vectors.store(graph, subject.samples)
+    made = host.run(subject.tried, given)
+    target, needed = subject.target, facts["arena"]
+    contents = package.Contents(
+        name=next(PurePath(name).stem for name in subject.sources if name.endswith(".h")),
+        arrays=subject.sources,
+        model_bytes=len(subject.deployed),
+        calls=tuple(facts["operators"]),
+        arena_bytes=needed["constant_bytes"],
+        arena_note=needed["why"],
+        inputs=_ports(graph, "inputs"),
+        outputs=_ports(graph, "outputs"),
+        vectors=tuple(package.Vector(tuple(x), tuple(y)) for x, y in zip(given, made, strict=True)),
+        labels=tuple(subject.labels),
+        tolerance=1 if target.accelerator or target.kernels == "esp-nn" else 0,
+        resource_variables=_handles(graph),
+        variable_tensors=sum(t.is_variable for t in graph.tensors),
+        target=target.id,
+        kernels=target.kernels,
+        accelerator=target.accelerator,
+        provenance=subject.provenance,
+        fit=tuple(facts["fit"]["lines"]),
+        checks=_checks(facts),
+    )
+    return package.write(contents)
+
+
+def _ports(graph: Graph, which: str) -> tuple[Port, ...]:
+    from edgepack.micro import package, vectors
+    from edgepack.tflite import signature
+
+    names = {index: name for name, index in signature.ends(graph)[which].items()}
+    ports = []
+    for index in getattr(graph, which):
+        tensor = graph.tensors[index]
+        scale, zero = vectors.detail(tensor)["quantization"]
+        shape = tuple(max(1, n) for n in tensor.shape)
+        ports.append(package.Port(names[index], shape, tensor.dtype, scale, zero))
+    return tuple(ports)
+
+
+def _handles(graph: Graph) -> int:
+    """How many resource variables there are: each has a name, in a container."""
+    parts = (graph, *graph.bodies)
+    handles = [o for part in parts for o in part.operators if o.code == STATE]
+    return len({(o.options.get("container"), o.options.get("shared_name")) for o in handles})
+
+
+def _checks(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Lines for the package's README on what was verified."""
+    parity = facts["parity"]
+    words = {
+        "exact": "equal to LiteRT to the last bit",
+        "explained": "equal to LiteRT but for roundings by 1 that are known",
+        "different": "NOT equal to LiteRT: see the manifest",
+    }
+    return (
+        f"{facts['runtime']} on a workstation: {words[parity['verdict']]}, in"
+        f" {parity['operators_compared']} operators and {parity['invocations']} golden vectors.",
+        f"The arena was found there, too. {facts['arena']['why']}",
+    )
