@@ -57,6 +57,7 @@ class Tensor:
         is_constant: whether its values lie in the file.
         is_variable: whether it keeps its values between runs.
         is_open: whether one of its dimensions is open until run time.
+        open_at: which dimensions are.
     """
 
     index: int
@@ -70,6 +71,7 @@ class Tensor:
     is_constant: bool = False
     is_variable: bool = False
     is_open: bool = False
+    open_at: tuple[int, ...] = ()
     stored: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     sparsity: Any = field(default=None, repr=False, compare=False)
 
@@ -201,6 +203,8 @@ def graph_of(model: Any, which: int = 0) -> Graph:
 def _tensor(index: int, tensor: Any, buffers: Any) -> Tensor:
     quantization = tensor.quantization or schema.QuantizationParametersT()
     shape = _ints(tensor.shape)
+    every = (*enumerate(shape), *enumerate(_ints(tensor.shapeSignature)))
+    open_at = {place for place, n in every if n < 0}
     data = buffers[tensor.buffer].data
     size = 0 if data is None else len(data)
     return Tensor(
@@ -214,7 +218,8 @@ def _tensor(index: int, tensor: Any, buffers: Any) -> Tensor:
         size_bytes=size,
         is_constant=data is not None and bool(size or tensor.sparsity or 0 in shape),
         is_variable=bool(tensor.isVariable),
-        is_open=any(n < 0 for n in (*shape, *_ints(tensor.shapeSignature))),
+        is_open=bool(open_at),
+        open_at=tuple(sorted(open_at)),
         stored=data,
         sparsity=tensor.sparsity,
     )
