@@ -471,6 +471,18 @@ def test_the_readme_says_what_was_not_tried() -> None:
     assert f"| {golden} | flash |" in text
 
 
+def test_long_sentences_are_kept_whole_in_header_and_readme() -> None:
+    note = (
+        "The smallest arena that works here: 1,936 bytes, by TensorFlow Lite Micro's planner. " * 5
+    )
+    made = dataclasses.replace(ODD["plain"], arena_note=note, checks=(note,), fit=(note,))
+    files = write(made)
+    header = files["src/net_model.h"].decode()
+    assert " ".join(note.split()) in " ".join(header.replace("//", "").split())
+    assert " ".join(files["README.md"].decode().split()).count(" ".join(note.split())) == 3
+    assert max(map(len, header.splitlines())) <= 100
+
+
 # Build systems
 
 

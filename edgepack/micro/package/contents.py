@@ -85,7 +85,7 @@ class Contents:
         model_bytes: the length of the model.
         calls: what the resolver is to be called with, such as ``AddConv2D``, each once.
         arena_bytes: of the arena.
-        arena_note: one line: how that was found.
+        arena_note: a few sentences: how that was found.
         inputs: in the model's order.
         outputs: in the model's order.
         vectors: at least one; those of a model with a memory run in order, from a fresh start.
@@ -97,8 +97,8 @@ class Contents:
         kernels: the library of kernels that is usual there.
         accelerator: that the model was compiled for; empty for none.
         provenance: where the model comes from, by name.
-        fit: lines on flash and RAM; empty where nothing was judged.
-        checks: lines on what was verified; empty where nothing was.
+        fit: sentences on flash and RAM; empty where nothing was judged.
+        checks: sentences on what was verified; empty where nothing was.
     """
 
     name: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import string
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from edgepack.micro.c_names import c_name
@@ -11,6 +13,16 @@ PLAIN = frozenset(
     (string.ascii_letters + string.digits + " !#$%&'()*+,-./:;<=>@[]^_`{|}~").encode()
 )
 """What stands for itself in a literal: no quote, no backslash, and no ? of trigraphs."""
+
+NOT_FOR_PROSE = re.compile(r"[^A-Za-z0-9 ._:;,+=()/'%&-]")
+PROSE_LENGTH = 96
+
+
+def prose(text: str) -> list[str]:
+    """Lines for comments and READMEs of a text that may quote a model: nothing in it ends a
+    comment, or is Markdown or HTML.
+    """
+    return textwrap.wrap(NOT_FOR_PROSE.sub("_", " ".join(text.split())), PROSE_LENGTH) or [""]
 
 
 def c_string(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from edgepack.micro.c_names import remark
 from edgepack.micro.package.contents import Contents, Port
 from edgepack.micro.package.golden import flash_bytes
-from edgepack.micro.package.naming import c_float, identifiers
+from edgepack.micro.package.naming import c_float, identifiers, prose
 from edgepack.micro.package.template import fill, part
 
 PURPOSES = {
@@ -59,7 +59,7 @@ def text(contents: Contents, paths: Iterable[str]) -> str:
         model_bytes=f"{contents.model_bytes:,}",
         arena_bytes=f"{contents.arena_bytes:,}",
         golden_bytes=f"{flash_bytes(contents):,}",
-        arena_note=remark(contents.arena_note),
+        arena_note="\n".join(prose(contents.arena_note)),
         fit=_fit(contents),
         ports="\n".join(_ports(contents)),
         alias=_alias(contents),
@@ -68,14 +68,17 @@ def text(contents: Contents, paths: Iterable[str]) -> str:
         kernels=_kernels(contents),
         golden=_golden(contents),
         tolerance=_tolerance(contents),
-        checks="\n".join(f"- {line}" for line in _checks(contents)),
+        checks=_checks(contents),
         provenance="\n".join(_provenance(contents)),
     )
 
 
 def _fit(contents: Contents) -> str:
-    lines = "".join(f"- {remark(line)}\n" for line in contents.fit)
-    return f"\n{lines}" if lines else ""
+    return "".join(["\n", *(f"{_item(line)}\n" for line in contents.fit)]) if contents.fit else ""
+
+
+def _item(text: str) -> str:
+    return "- " + "\n  ".join(prose(text))
 
 
 def _ports(contents: Contents) -> Iterable[str]:
@@ -167,10 +170,8 @@ def _tolerance(contents: Contents) -> str:
     return f"{contents.tolerance}, because kernels are known to round differently"
 
 
-def _checks(contents: Contents) -> Iterable[str]:
-    yield from map(remark, contents.checks)
-    if not contents.checks:
-        yield "Nothing was recorded."
+def _checks(contents: Contents) -> str:
+    return "\n".join(map(_item, contents.checks or ["Nothing was recorded."]))
 
 
 def _provenance(contents: Contents) -> Iterable[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from edgepack.micro.c_names import remark
 from edgepack.micro.package.contents import TYPES, Contents, Port
-from edgepack.micro.package.naming import c_float, c_string, identifiers
+from edgepack.micro.package.naming import c_float, c_string, identifiers, prose
 from edgepack.micro.package.template import fill, part
 
 SIDES = ("input", "output")
@@ -35,7 +35,7 @@ def model_header(contents: Contents) -> str:
         "model.h",
         name=contents.name,
         arena_bytes=contents.arena_bytes,
-        arena_note=remark(contents.arena_note),
+        arena_note="\n// ".join(prose(contents.arena_note)),
         reset=reset,
         tensors="\n".join(
             [*_tensors(contents.inputs, "input"), *_tensors(contents.outputs, "output")]
