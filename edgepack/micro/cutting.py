@@ -56,10 +56,13 @@ class Cutter:
         their weights in old files, which LiteRT refuses, though no kernel looks at it.
         """
         old = self._graph.operators[index]
-        used = sorted({int(i) for ends in (old.inputs, old.outputs) for i in ends if i >= 0})
+        inner = [] if old.intermediates is None else [int(i) for i in old.intermediates]
+        ends = [int(i) for i in (*old.inputs, *old.outputs, *inner) if i >= 0]
+        used = sorted({i for i in ends if i < len(self._graph.tensors)})
         renamed = {before: after for after, before in enumerate(used)}
         new = copy.copy(old)
         new.opcodeIndex = 0
+        new.intermediates = [renamed[i] for i in inner if i in renamed] or None
         new.inputs = [renamed.get(int(i), -1) for i in old.inputs]
         new.outputs = [renamed[int(i)] for i in old.outputs]
         given = tuple(dict.fromkeys(int(i) for i in old.inputs if i >= 0 and self._is_given(i)))
