@@ -12,7 +12,8 @@ COMPILED = frozenset({"edgetpu", "ethosu", "c"})
 """Forms that this machine cannot run; they are judged by the ``tflite`` that they come from."""
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
-"""What stands in a .tflite for the part that the Edge TPU computes."""
+ETHOSU_OPERATOR = "ethos-u"
+"""What stands in a .tflite for the part that an accelerator computes."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Artifact:
 
 
 def tflite_form(data: bytes) -> str:
-    """The form of a .tflite by its bytes: ``edgetpu`` where it is compiled for one."""
-    return "edgetpu" if EDGETPU_OPERATOR.encode() in data else "tflite"
+    """The form of a .tflite by its bytes: that of an accelerator where it is compiled for one."""
+    if EDGETPU_OPERATOR.encode() in data:
+        return "edgetpu"
+    return "ethosu" if ETHOSU_OPERATOR.encode() + b"\0" in data else "tflite"
 
 
 def sha256_of(path: Path) -> str:

@@ -71,6 +71,7 @@ class Firmware(Protocol):
         self,
         model: bytes,
         samples: Mapping[str, NDArray[Any]],
+        inputs: Sequence[str],
         outputs: Sequence[str],
     ) -> dict[str, NDArray[Any]]:
         """What the runtime makes of samples, one after another, on this machine.
@@ -78,7 +79,8 @@ class Firmware(Protocol):
         Args:
             model: a .tflite.
             samples: preprocessed inputs ``[n, ...]`` by name.
-            outputs: the names wanted.
+            inputs: their names in the graph's order.
+            outputs: the outputs' names in the graph's order.
 
         Returns:
             Outputs ``[n, ...]`` by name, as real numbers.

@@ -64,7 +64,7 @@ def _make(
     chosen = split.take(spread(split, COUNT))
     samples = data.feed(chosen, list(inputs))
     if bare := firmware.find(runtime):
-        results = bare.run(final.read(), samples, outputs)
+        results = bare.run(final.read(), samples, inputs, outputs)
     else:
         results = Interpreter(final.read(), inputs, outputs).run(samples)
     arrays: dict[str, Any] = {f"input.{n}": x for n, x in samples.items()}

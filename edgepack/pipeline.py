@@ -47,8 +47,8 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     stages = [without_model(first), *run_recipe(chain, planned.recipe, first)]
     inputs, outputs = ([s.name for s in intake.slots(first, w)] for w in ("inputs", "outputs"))
     tried, named = runnable(stages), _named(planned, stages)
-    if bare := firmware.find(planned.runtime):
-        bare.check(named.read())
+    if runtime := firmware.find(planned.runtime):
+        runtime.check(named.read())
     vectors = golden.make(chain, tried, inputs, outputs, planned.runtime)
     models = packing.Models(stages[-1], deployed(stages), tried, named)
     package = packing.pack(planned, chain, models, vectors, inputs, outputs)

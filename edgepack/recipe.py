@@ -51,6 +51,7 @@ class Recipe:
         for i, step in enumerate(self.steps):
             _check_step(self, step, form, properties, offered)
             step.check_after(self.steps[:i])
+            step.check_target(target)
             properties |= step.adds
             form = step.gives
         if form not in target.forms:

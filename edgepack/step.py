@@ -123,6 +123,9 @@ class Step:
     def check_after(self, earlier: Sequence[Step]) -> None:
         """Refuse earlier steps with a RecipeError where this one cannot take what they give."""
 
+    def check_target(self, target: Target) -> None:
+        """Refuse targets for which the technique means nothing with a RecipeError."""
+
     def outside(self) -> str:
         """Name and version of the outside program that does the work; empty where there is none.
 

@@ -14,18 +14,21 @@ Rows = list[list["NDArray[Any]"]]
 """For each invocation its arrays, in the order of the graph's inputs or outputs."""
 
 
-def store(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Rows:
+def store(graph: Graph, samples: Mapping[str, NDArray[Any]], inputs: Sequence[str]) -> Rows:
     """Samples as the inputs store them, one invocation for each.
 
     Args:
         graph: of the model.
         samples: preprocessed inputs ``[n, ...]`` by name.
+        inputs: the names of the inputs, in the graph's order.
     """
-    from edgepack.tflite import interpreter, signature
+    from edgepack.tflite import interpreter
 
-    names = {index: name for name, index in signature.ends(graph)["inputs"].items()}
     tensors = [graph.tensors[index] for index in graph.inputs]
-    columns = [interpreter.quantize(samples[names[t.index]], detail(t)) for t in tensors]
+    columns = [
+        interpreter.quantize(samples[name], detail(tensor))
+        for name, tensor in zip(inputs, tensors, strict=True)
+    ]
     shapes = [tuple(n if n > 0 else 1 for n in t.shape) for t in tensors]
     return [
         [x.reshape(shape) for x, shape in zip(row, shapes, strict=True)]
@@ -39,19 +42,16 @@ def read(graph: Graph, rows: Rows, outputs: Sequence[str]) -> dict[str, NDArray[
     Args:
         graph: of the model.
         rows: of each invocation the outputs, in the graph's order.
-        outputs: the names wanted.
+        outputs: their names, in the same order.
     """
     import numpy as np
 
-    from edgepack.tflite import interpreter, signature
+    from edgepack.tflite import interpreter
 
-    places = signature.ends(graph)["outputs"]
-    columns = dict(zip(graph.outputs, zip(*rows, strict=True), strict=True))
+    columns = zip(outputs, graph.outputs, zip(*rows, strict=True), strict=True)
     return {
-        name: interpreter.dequantize(
-            np.concatenate(columns[places[name]]), detail(graph.tensors[places[name]])
-        )
-        for name in outputs
+        name: interpreter.dequantize(np.concatenate(column), detail(graph.tensors[index]))
+        for name, index, column in columns
     }
 
 

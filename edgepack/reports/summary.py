@@ -8,6 +8,7 @@ from typing import Any
 
 from edgepack import table
 from edgepack.artifact import COMPILED
+from edgepack.micro import summary
 
 Facts = Mapping[str, Any]
 
@@ -19,9 +20,15 @@ def render(path: Path, manifest: Facts) -> str:
         comparison(manifest),
         steps(manifest["steps"]),
         *notes(manifest),
+        *_firmware(manifest),
         f"bundle: {path}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _firmware(manifest: Facts) -> list[str]:
+    facts = manifest["firmware"]
+    return [summary.render(manifest["target"], facts)] if facts else []
 
 
 def comparison(manifest: Facts) -> str:
@@ -108,6 +115,8 @@ def notes(manifest: Facts) -> list[str]:
     told += [f"{step['name']}: {text}" for step in manifest["steps"] for text in step["remarks"]]
     told += _forms(manifest)
     evaluation, gate = manifest["evaluation"], manifest["gate"]
+    if refused := manifest["source"]["refused"]:
+        told.append(f"not evaluated: {refused}")
     if evaluation and evaluation["data"] == "noise":
         told.append("only fidelity was checked, on random inputs: name data with --data")
     if evaluation and (collapse := evaluation["collapse"]):

@@ -12,15 +12,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepack.firmware import Subject
-    from edgepack.micro.package import Port
     from edgepack.micro.parity import Parity
     from edgepack.progress import Reporter
-    from edgepack.tflite.flatbuffer import Graph
 
 PACKAGE = "tflite-micro"
 TOLD = 5
 """Operators that an error names."""
-STATE = "VAR_HANDLE"
 
 
 def outside() -> str:
@@ -48,14 +45,17 @@ def check(model: bytes) -> None:
 
 
 def run(
-    model: bytes, samples: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    model: bytes,
+    samples: Mapping[str, NDArray[Any]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
 ) -> dict[str, NDArray[Any]]:
     """What TensorFlow Lite Micro's reference kernels make of samples, in a process of its own."""
     from edgepack.micro import host, vectors
     from edgepack.tflite.flatbuffer import read_graph
 
     graph = read_graph(model)
-    return vectors.read(graph, host.run(model, vectors.store(graph, samples)), outputs)
+    return vectors.read(graph, host.run(model, vectors.store(graph, samples, inputs)), outputs)
 
 
 def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
@@ -69,8 +69,9 @@ def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
     split = peak.split(
         shown, needed.by_kind, kernels=target.kernels or "reference", features=target.features
     )
-    compared = parity.compare(subject.named, vectors.store(named, subject.samples), report)
-    room = fit.judge(len(subject.deployed), graph, needed.constant_bytes, target)
+    given = vectors.store(named, subject.samples, subject.inputs)
+    compared = parity.compare(subject.named, given, report)
+    room = fit.judge(len(subject.deployed), shown, needed.constant_bytes, target)
     return {
         "runtime": outside(),
         "operators": list(operators.calls(graph)),
@@ -97,7 +98,8 @@ def pack(subject: Subject, facts: Mapping[str, Any]) -> dict[str, bytes]:
     from edgepack.tflite.flatbuffer import read_graph
 
     graph = read_graph(subject.tried)
-    given = vectors.store(graph, subject.samples)
+    inputs, outputs = package.ports(read_graph(subject.named))
+    given = vectors.store(graph, subject.samples, subject.inputs)
     made = host.run(subject.tried, given)
     target, needed = subject.target, facts["arena"]
     contents = package.Contents(
@@ -107,13 +109,13 @@ def pack(subject: Subject, facts: Mapping[str, Any]) -> dict[str, bytes]:
         calls=tuple(facts["operators"]),
         arena_bytes=needed["constant_bytes"],
         arena_note=needed["why"],
-        inputs=_ports(graph, "inputs"),
-        outputs=_ports(graph, "outputs"),
+        inputs=inputs,
+        outputs=outputs,
         vectors=tuple(package.Vector(tuple(x), tuple(y)) for x, y in zip(given, made, strict=True)),
         labels=tuple(subject.labels),
         tolerance=1 if target.accelerator or target.kernels == "esp-nn" else 0,
-        resource_variables=_handles(graph),
-        variable_tensors=sum(t.is_variable for t in graph.tensors),
+        resource_variables=package.resource_variables(graph),
+        variable_tensors=package.variable_tensors(graph),
         target=target.id,
         kernels=target.kernels,
         accelerator=target.accelerator,
@@ -124,37 +126,9 @@ def pack(subject: Subject, facts: Mapping[str, Any]) -> dict[str, bytes]:
     return package.write(contents)
 
 
-def _ports(graph: Graph, which: str) -> tuple[Port, ...]:
-    from edgepack.micro import package, vectors
-    from edgepack.tflite import signature
-
-    names = {index: name for name, index in signature.ends(graph)[which].items()}
-    ports = []
-    for index in getattr(graph, which):
-        tensor = graph.tensors[index]
-        scale, zero = vectors.detail(tensor)["quantization"]
-        shape = tuple(max(1, n) for n in tensor.shape)
-        ports.append(package.Port(names[index], shape, tensor.dtype, scale, zero))
-    return tuple(ports)
-
-
-def _handles(graph: Graph) -> int:
-    """How many resource variables there are: each has a name, in a container."""
-    parts = (graph, *graph.bodies)
-    handles = [o for part in parts for o in part.operators if o.code == STATE]
-    return len({(o.options.get("container"), o.options.get("shared_name")) for o in handles})
-
-
 def _checks(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Lines for the package's README on what was verified."""
-    parity = facts["parity"]
-    words = {
-        "exact": "equal to LiteRT to the last bit",
-        "explained": "equal to LiteRT but for roundings by 1 that are known",
-        "different": "NOT equal to LiteRT: see the manifest",
-    }
     return (
-        f"{facts['runtime']} on a workstation: {words[parity['verdict']]}, in"
-        f" {parity['operators_compared']} operators and {parity['invocations']} golden vectors.",
+        f"{facts['runtime']} on a workstation: {facts['parity']['sentence']}.",
         f"The arena was found there, too. {facts['arena']['why']}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,13 @@ def ends(graph: Graph) -> dict[str, dict[str, int]]:
     """The tensors of the ``inputs`` and ``outputs`` by name.
 
     They have the names of the signature, or ``input``, ``output`` where there is none, numbered
-    if there are several.
+    if there are several; their order is the graph's.
     """
-    named = next((s for s in graph.signatures if s.subgraph == 0), None)
+    signature = next((s for s in graph.signatures if s.subgraph == 0), None)
+    named = (signature.inputs, signature.outputs) if signature else ({}, {})
     return {
-        "inputs": dict(named.inputs) if named else _numbered("input", graph.inputs),
-        "outputs": dict(named.outputs) if named else _numbered("output", graph.outputs),
+        "inputs": _ordered(graph.inputs, named[0], "input"),
+        "outputs": _ordered(graph.outputs, named[1], "output"),
     }
 
 
@@ -41,7 +42,10 @@ def slots(data: bytes) -> dict[str, Slots]:
     }
 
 
-def _numbered(word: str, tensors: Sequence[int]) -> dict[str, int]:
+def _ordered(tensors: Sequence[int], named: Mapping[str, int], word: str) -> dict[str, int]:
+    names = {index: name for name, index in named.items()}
+    if names.keys() == set(tensors):
+        return {names[index]: index for index in tensors}
     return {word if len(tensors) == 1 else f"{word}_{i}": t for i, t in enumerate(tensors)}
 
 

@@ -1,0 +1,65 @@
+"""What a build for a microcontroller prints: memory, who needs it, whether it computes right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgepack import table
+
+Facts = Mapping[str, Any]
+SHOWN = 3
+"""Layers and tensors that are named as the largest."""
+
+
+def render(target: str, facts: Facts) -> str:
+    """All that was found for a target as text."""
+    parts = [
+        f"{target} by {facts['runtime']}, {len(facts['operators'])} kinds of operators",
+        _memory(facts["fit"]),
+        *_largest(facts),
+        f"arena: {facts['arena']['constant_bytes']:,} bytes. {facts['arena']['why']}",
+        *_parity(facts["parity"]),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _memory(fit: Facts) -> str:
+    rows = []
+    for name, memory in (("flash", fit["flash"]), ("RAM", fit["ram"])):
+        rows += [
+            (f"{name}: {part['name']}", f"{part['bytes']:,}", "", part["kind"])
+            for part in memory["parts"]
+        ]
+        rows.append((name, f"{memory['bytes']:,}", *_room(memory)))
+    return table.render(rows, ("memory", "bytes", "of", ""), "lrrl")
+
+
+def _room(memory: Facts) -> tuple[str, str]:
+    if not memory["budget_bytes"]:
+        return "", "there is what the part has"
+    verdict = "fits" if memory["met"] else "DOES NOT FIT"
+    doubt = ", within the estimates' error" if memory["close"] else ""
+    return f"{memory['budget_bytes']:,}", verdict + doubt
+
+
+def _largest(facts: Facts) -> Iterator[str]:
+    layers = facts["fit"]["flash"]["largest"][:SHOWN]
+    if layers:
+        told = ", ".join(f"{layer['name']} {layer['bytes']:,}" for layer in layers)
+        yield f"most flash: {told}"
+    at, held = facts["peak"]["at"], facts["peak"]["held"][:SHOWN]
+    if held:
+        told = ", ".join(f"{tensor['what']} {tensor['size_bytes']:,}" for tensor in held)
+        yield f"most RAM: {at['size_bytes']:,} at {at['code']} {at['operator']}: {told}"
+
+
+def _parity(parity: Facts) -> Iterator[str]:
+    yield f"parity: {parity['sentence']}"
+    explained = [row for row in parity["rows"] if row["outcome"] == "explained"]
+    if explained:
+        kinds = sorted({row["code"] or "the whole model" for row in explained})
+        yield f"known roundings in {', '.join(kinds)}"
+    if parity["weak"]:
+        places = ", ".join(map(str, parity["weak"]))
+        yield f"proves little, as their outputs take too few values: operators {places}"
