@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack import audit
-from edgepack.artifact import COMPILED, sha256_of, tflite_form
+from edgepack.artifact import sha256_of, tflite_form
 from edgepack.bundle import MANIFEST, read_bundle
 from edgepack.errors import InputError, ModelError
 from edgepack.source import ModelSource, open_model
@@ -38,6 +38,10 @@ def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[s
     return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)
 
 
+FORECAST = "edgetpu"
+"""The form whose compiler can be forecast."""
+
+
 def expect(path: Path, target: Target) -> dict[str, Any]:
     """What the compiler for a target's accelerator is expected to make of a model.
 
@@ -51,13 +55,14 @@ def expect(path: Path, target: Target) -> dict[str, Any]:
         CPU, and a ``note`` of what no check can tell.
 
     Raises:
-        InputError: if nothing is compiled for the target, or the file is no ``.tflite``.
+        InputError: if there is no such forecast for the target, or the file is no ``.tflite``.
     """
-    if not COMPILED & set(target.forms):
-        known = [name for name in target_names() if COMPILED & set(read_target(name).forms)]
+    if FORECAST not in target.forms:
+        known = [name for name in target_names() if FORECAST in read_target(name).forms]
         raise InputError(
-            f"target {target.id} has no accelerator that models are compiled for",
-            f"leave --target away, or give one of {', '.join(known)}",
+            f"there is no forecast for target {target.id}, which has no Edge TPU",
+            f"give one of {', '.join(known)}; for a microcontroller edgepack build tells what it"
+            " needs",
         )
     if (path / MANIFEST).is_file():
         manifest = read_bundle(path).manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from edgepack.tflite.signature import Slots
 
 SUFFIXES = (".tflite",)
+LONGEST_REASON = 160
+"""Characters of a runtime's words, which repeat themselves for each tensor."""
 gives = "tflite"
 
 
@@ -58,5 +61,5 @@ def refusal(model: bytes) -> str:
     try:
         host.run(model, [zeros], runtime="litert-xnnpack")
     except ModelError as error:
-        return error.message
+        return textwrap.shorten(error.message, LONGEST_REASON, placeholder=" ...")
     return ""

@@ -15,7 +15,8 @@ SHOWN = 3
 def render(target: str, facts: Facts) -> str:
     """All that was found for a target as text."""
     parts = [
-        f"{target} by {facts['runtime']}, {len(facts['operators'])} kinds of operators",
+        f"{target} by {facts['runtime']}: {facts['count']} operators, resolved by"
+        f" {', '.join(facts['operators'])}",
         _memory(facts["fit"]),
         *_largest(facts),
         f"arena: {facts['arena']['constant_bytes']:,} bytes. {facts['arena']['why']}",
@@ -48,8 +49,8 @@ def _largest(facts: Facts) -> Iterator[str]:
     if layers:
         told = ", ".join(f"{layer['name']} {layer['bytes']:,}" for layer in layers)
         yield f"most flash: {told}"
-    at, held = facts["peak"]["at"], facts["peak"]["held"][:SHOWN]
-    if held:
+    if facts["peak"] and (held := facts["peak"]["held"][:SHOWN]):
+        at = facts["peak"]["at"]
         told = ", ".join(f"{tensor['what']} {tensor['size_bytes']:,}" for tensor in held)
         yield f"most RAM: {at['size_bytes']:,} at {at['code']} {at['operator']}: {told}"
 

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepack.firmware import Subject
+    from edgepack.micro.arena import Arena
     from edgepack.micro.parity import Parity
     from edgepack.progress import Reporter
+    from edgepack.target import Target
+    from edgepack.tflite.flatbuffer import Graph
 
 PACKAGE = "tflite-micro"
 TOLD = 5
@@ -60,27 +63,33 @@ def run(
 
 def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
     """The arena, who fills it, whether all of it fits, and parity with LiteRT."""
-    from edgepack.micro import arena, fit, operators, parity, peak, vectors
+    from edgepack.micro import arena, fit, operators, parity, vectors
     from edgepack.tflite.flatbuffer import read_graph
 
     target, graph, named = subject.target, read_graph(subject.deployed), read_graph(subject.named)
     needed = arena.measure(subject.deployed, target, report)
     shown = graph if target.accelerator else named
-    split = peak.split(
-        shown, needed.by_kind, kernels=target.kernels or "reference", features=target.features
-    )
     given = vectors.store(named, subject.samples, subject.inputs)
     compared = parity.compare(subject.named, given, report)
     room = fit.judge(len(subject.deployed), shown, needed.constant_bytes, target)
     return {
         "runtime": outside(),
         "operators": list(operators.calls(graph)),
+        "count": sum(len(part.operators) for part in (graph, *graph.bodies)),
         "arena": needed.facts(),
-        "peak": split.facts(),
+        "peak": None if target.accelerator else _peak(named, needed, target),
         "parity": compared.facts(),
         "fit": room.facts(),
         "problems": [*_differences(compared), *room.problems()],
     }
+
+
+def _peak(named: Graph, needed: Arena, target: Target) -> dict[str, Any]:
+    """What fills the arena; of a model for an accelerator nobody but its compiler knows."""
+    from edgepack.micro import peak
+
+    kernels = target.kernels or "reference"
+    return peak.split(named, needed.by_kind, kernels=kernels, features=target.features).facts()
 
 
 def _differences(compared: Parity) -> Iterator[dict[str, str]]:
