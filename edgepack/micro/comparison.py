@@ -100,7 +100,8 @@ class Parity:
             "not compared": "not compared",
         }
         head = f"{len(operators) - left} of {len(operators)} operators in {many}: "
-        return head + words[self.verdict] + (f"; {self.first.sentence}" if self.first else "")
+        told = [row.sentence for row in (self.first, *self.unproven[:1]) if row]
+        return "; ".join([head + words[self.verdict], *told])
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a manifest: what is equal is counted, all else is listed."""

@@ -28,9 +28,11 @@ def known(
 ) -> str:
     """The reason that the table gives for an operator of a runtime; empty where it has none."""
     dtype = data_type(graph, operator)
+    inputs = [graph.tensors[i] for i in operator.inputs if i >= 0]
+    kept = {tensor.dtype for tensor in inputs if tensor.is_variable}
     for row in table()[kind]:
         is_meant = operator.code in row["operators"] and runtime in row["runtimes"]
-        if is_meant and dtype in row["dtypes"]:
+        if is_meant and dtype in row["dtypes"] and kept >= set(row.get("variables", ())):
             return str(row["reason"])
     return ""
 
@@ -58,10 +60,10 @@ def difference(
         if a.shape != b.shape:
             return float("inf"), max(len(a), len(b)), max(len(a), len(b)), False
         unequal = (a != b) & ~(np.isnan(a) & np.isnan(b))
-        gaps = np.abs(a - b)[unequal]
+        gaps = np.nan_to_num(np.abs(a - b)[unequal], nan=np.inf, posinf=np.inf)
         total, differing = total + len(a), differing + int(unequal.sum())
         gap = float(gaps.max()) if len(gaps) else 0.0
         largest = max(largest, gap)
         scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
-        is_close &= gap <= FLOAT_TOLERANCE * scale
+        is_close = is_close and gap <= FLOAT_TOLERANCE * scale
     return largest, differing, total, is_close
