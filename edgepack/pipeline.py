@@ -58,11 +58,10 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
         pair = judgement.Pair(shipped, tried, bare, named, inputs, outputs)
     evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
     facts = manifest.compose(planned, stages, pair, evaluation, vectors.facts, package.facts)
-    files: dict[str, bytes | Path] = {
-        EXAMPLE.name: EXAMPLE,
-        golden.FILE: vectors.folder / golden.FILE,
-    }
-    files |= {**package.files, **manifest.model_files(stages, pair)}
+    files: dict[str, bytes | Path] = {golden.FILE: vectors.folder / golden.FILE, **package.files}
+    if not first.facts["refused"]:
+        files[EXAMPLE.name] = EXAMPLE
+    files |= manifest.model_files(stages, pair)
     return write_bundle(planned.place, files, facts)
 
 
