@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import single_operator as single
 from ai_edge_litert import schema_py_generated as schema
-from single_operator import Data, Made, index
+from single_operator import Data, Made, constant, index
 
 from edgepack.errors import ModelError
 from edgepack.micro import host
@@ -76,6 +77,7 @@ def test_the_table_knows_the_operators_that_the_python_package_has() -> None:
     assert builtin == {code for code in kernels() if code in CODES}
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 @pytest.mark.parametrize("flag", ["", "-DTFLM_STUB_NESTED"])
 @pytest.mark.parametrize(("room", "code"), [(5, "0"), (4, "1")])
 def test_the_stub_compiles_and_counts(
@@ -276,6 +278,19 @@ def test_enough_is_taken_and_enough_refused(real: dict[tuple[str, str], str]) ->
             "tensor 0 holds text",
             "turn text into numbers before the model",
         ),
+        *(
+            (
+                single.write(
+                    code,
+                    [constant((1, 4), "int8", 0, scale=0.0), Data((1, 4), "int8")],
+                    [Data((1, 4), "bool" if code in single.COMPARE else "int8")],
+                    {"kind": single.KINDS[code]} if code in single.KINDS else None,
+                ),
+                "its input 0 has the scale 0, as a constant of zeros may have, and",
+                "leave out the layer's constant",
+            )
+            for code in ("ADD", "SUB", "SQUARED_DIFFERENCE", *single.COMPARE)
+        ),
     ],
 )
 def test_a_refusal_says_why_and_what_would_help(model: bytes, reason: str, hint: str) -> None:
@@ -286,6 +301,15 @@ def test_a_refusal_says_why_and_what_would_help(model: bytes, reason: str, hint:
     pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
     with host.Session() as session:
         assert ending(session, model)
+
+
+def test_a_scale_of_zero_is_no_harm_where_nothing_divides_by_it() -> None:
+    zeros, given = constant((1, 4), "int8", 0, scale=0.0), Data((1, 4), "int8")
+    model = single.write("MUL", [zeros, given], [given], {"kind": "MulOptions"})
+    assert check(read_graph(model)) == ()
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
+    with host.Session() as session:
+        assert ending(session, model) == ""
 
 
 def test_a_version_from_the_future_is_refused() -> None:

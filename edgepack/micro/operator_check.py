@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 INT8 = "convert with --set convert.quantization=int8"
 FLEX = "convert with built-in operators only, as edgepack does: give it the Keras model"
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
+WHOLE = frozenset({"int8", "int16"})
 SMALL = frozenset({"int8", "int4", "uint8", "int2"})
 
 
@@ -164,4 +165,12 @@ def _of_inputs(inputs: list[Tensor | None], known: Kernel) -> Iterator[tuple[str
             yield (
                 f"its bias (input {place}) is left out, and TensorFlow Lite Micro reads it",
                 "make the layer with use_bias=True",
+            )
+    for place in known.scaled:
+        tensor = inputs[place] if place < len(inputs) else None
+        if tensor is not None and tensor.dtype in WHOLE and 0 in tensor.scale:
+            yield (
+                f"its input {place} has the scale 0, as a constant of zeros may have, and"
+                " TensorFlow Lite Micro aborts on that",
+                "leave out the layer's constant, such as the center of a normalization",
             )

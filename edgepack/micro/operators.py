@@ -63,6 +63,7 @@ class Kernel:
         forms: the types that its kernel takes.
         constants: inputs whose values must lie in the file.
         present: inputs that must not be left out by the index -1.
+        scaled: inputs whose scale must not be 0.
     """
 
     add: str
@@ -70,6 +71,7 @@ class Kernel:
     forms: tuple[Form, ...]
     constants: tuple[int, ...]
     present: tuple[int, ...]
+    scaled: tuple[int, ...]
 
 
 def kernels() -> Mapping[str, Kernel]:
@@ -125,6 +127,7 @@ def _kernel(code: str) -> Kernel:
         forms=tuple(_forms(row["takes"], row.get("types", []))),
         constants=tuple(row.get("constants", ())),
         present=tuple(row.get("present", ())),
+        scaled=tuple(row.get("scaled", ())),
     )
 
 
