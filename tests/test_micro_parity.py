@@ -59,7 +59,6 @@ def test_each_sample_is_equal_but_for_known_rounding(models: Path, name: str) ->
     assert all(r.largest == 1 and r.reason for r in inside)
     loose = {r.code for r in rows_of(found, "litert-reference", "explained")}
     assert loose <= {"FULLY_CONNECTED", ""}
-    assert rows_of(found, "litert-reference", "equal")
 
 
 def test_convolutions_equal_the_reference_kernels_to_the_last_bit(models: Path) -> None:
