@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ MAX_NUMBERS = 4_000_000
 """Shapes, scales, indices: the numbers of a file that become Python objects."""
 MAX_DECODED = 1 << 26
 """Values of sparse and 4-bit constants, once decoded, beyond four for each byte of the file."""
+LARGE = 1 << 26
+"""From so many bytes on, a file is looked through before it is read into memory."""
 ALIGNMENT = 16
 """Bytes to which kernels want constants aligned: ``force_align`` of Buffer.data in schema.fbs."""
 
@@ -39,14 +42,20 @@ CHILDREN = {
 BROKEN = "copy the file again, or convert the model again"
 
 
-class Contents(bytes):
+class Contents(np.ndarray[Any, np.dtype[np.uint8]]):
     """A file's bytes; strings cut from them must lie inside and not add up to more than the file.
 
     The generated code cuts strings with lengths that it reads from the file. What overruns the
-    end it cuts short in silence, and the same bytes may serve for a thousand names.
+    end it cuts short in silence, and the same bytes may serve for a thousand names. This is an
+    array, as one of those looks at bytes where they lie and copies none.
     """
 
     cut = 0
+
+    @classmethod
+    def of(cls, data: bytes | mmap.mmap) -> Contents:
+        """A view of bytes, which cannot be written to."""
+        return np.frombuffer(data, np.uint8).view(cls)
 
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
@@ -86,21 +95,22 @@ def load(source: Path | str | bytes) -> Contents:
     """
     if isinstance(source, bytes):
         _check_size(len(source), "the model")
-        data = Contents(source)
-    else:
-        data = _read(Path(source))
-    _check_identifier(data[4:8])
-    return data
+        _check_identifier(source[4:8])
+        return Contents.of(source)
+    return _read(Path(source))
 
 
 def _read(path: Path) -> Contents:
     """A file's bytes; one that is large and cannot be a .tflite is not read to its end."""
     try:
-        _check_size(path.stat().st_size, str(path))
-        with path.open("rb") as file:
+        size = path.stat().st_size
+        _check_size(size, str(path))
+        with path.open("rb", buffering=0) as file:
             _check_identifier(file.read(8)[4:])
+            if size >= LARGE:
+                unpack(Contents.of(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
             file.seek(0)
-            return Contents(file.read())
+            return Contents.of(file.readall())
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}", "check the path") from error
 
