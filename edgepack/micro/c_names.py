@@ -16,6 +16,24 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 """An identifier without the double or outer underscores that C and C++ keep for themselves."""
 SECTION = re.compile(r"[A-Za-z0-9_.$][A-Za-z0-9_.$,-]{0,62}")
 """A section of an object file, or ``segment,section`` where Mach-O is written."""
+NO_SECTIONS = {
+    r"\.([slt]?bss|noinit|gnu\.linkonce\.s?b)": "starts out empty, without a model",
+    r"\.([slt]?data|persistent)": "lies in RAM",
+    r"\.(text|init|fini|plt)(\.|$)": "holds code",
+    r"\.(preinit_array|init_array|fini_array|ctors|dtors|isr_vector|vectors|got)(\.|$)": (
+        "holds the addresses that a program starts with"
+    ),
+    r"\.(z?debug|stab|rel|gnu\.|ARM\.)|\.(comment|note|line|hash|dynamic|group)(\.|$)": (
+        "is for compilers, linkers and debuggers"
+    ),
+    r"\.(symtab|strtab|shstrtab|interp|eh_frame|gcc_except_table)(\.|$)": (
+        "is for compilers, linkers and debuggers"
+    ),
+}
+"""The beginnings of sections that assemblers and linker scripts keep for other things, and why.
+
+Tried with gcc, arm-none-eabi-gcc and clang: they refuse, warn, or make the array writable.
+"""
 NOT_FOR_REMARKS = re.compile(r"[^A-Za-z0-9 ._:;,+@=()\[\]/-]")
 
 KEYWORDS = """
@@ -61,8 +79,7 @@ def c_name(text: str) -> str:
     if name.lower() in RESERVED or not name[0].isalpha():
         name = f"model_{name}"
     if len(name) > LONGEST_NAME:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        name = f"{name[: LONGEST_NAME - 9].rstrip('_')}_{digest}"
+        name = f"{name[: LONGEST_NAME - 9].rstrip('_')}_{_digest(text)}"
     return name
 
 
@@ -82,16 +99,35 @@ def check_section(section: str) -> None:
     """Refuse what cannot be a section's name; the empty word stands for none.
 
     Raises:
-        InputError: if it holds anything but letters, digits and ``. _ $ , -``.
+        InputError: if it holds anything but letters, digits and ``. _ $ , -``, or a model cannot
+            lie there.
     """
     if section and not SECTION.fullmatch(section):
         raise InputError(
             f"{section!r} cannot name a section",
             "take letters, digits, dots, such as .rodata.model",
         )
+    for pattern, reason in NO_SECTIONS.items():
+        if re.match(pattern, section):
+            raise InputError(
+                f"a model cannot lie in the section {section}, which {reason}",
+                "take .rodata.NAME, or a name that your linker script puts into flash",
+            )
 
 
 def remark(text: str) -> str:
     """One line for a comment: nothing in it ends the comment or the line, all of it is ASCII."""
     line = NOT_FOR_REMARKS.sub("_", text.strip())
     return line if len(line) <= LONGEST_REMARK else f"{line[: LONGEST_REMARK - 3]}..."
+
+
+def file_remark(name: str) -> str:
+    """A file's name for a comment: those of two files differ, though not all letters can stand."""
+    line = remark(name)
+    if line == name:
+        return line
+    return f"{line[: LONGEST_REMARK - 11]} [{_digest(name)}]"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
