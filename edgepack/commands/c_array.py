@@ -28,14 +28,14 @@ import click
 )
 @click.option("--section", default="", help="Put the array into this section of the object file.")
 @click.option("--progmem", is_flag=True, help="Put the array into PROGMEM where there is such.")
-@click.option("--force", is_flag=True, help="Replace files that edgepack did not write, too.")
+@click.option("--force", is_flag=True, help="Replace files of other origin, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(model: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Write MODEL, a .tflite, as NAME.h and NAME.c: a constant array, aligned to 16 bytes.
 
     It lies in flash, compiles faster than the usual list of bytes, and is C11 and C++17. Include
-    NAME.h: NAME_data() points to the bytes, NAME_size is their number. Files of an earlier run are
-    replaced.
+    NAME.h: NAME_data() points to the bytes, NAME_size is their number. Files of an earlier run
+    for a file of MODEL's name are replaced.
     """
     from edgepack.micro.c_array import Layout, c_name, write_array
 
@@ -47,6 +47,8 @@ def command(model: Path, out: Path, as_json: bool, **options: Any) -> None:
         return
     for path in (written.header, written.source):
         click.echo(f"{path}  {path.stat().st_size:,} bytes")
+    for path in written.removed:
+        click.echo(f"{path}  removed: the array is in {written.source.name} now")
     click.echo(f"{layout.name}_data() gives {layout.name}_size = {written.size:,} bytes")
 
 
@@ -55,6 +57,7 @@ def _facts(name: str, written: Any) -> dict[str, Any]:
         "name": name,
         "header": str(written.header),
         "source": str(written.source),
+        "removed": [str(path) for path in written.removed],
         "bytes": written.size,
         "sha256": written.sha256,
         "data": f"{name}_data()",
