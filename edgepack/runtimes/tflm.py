@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgepack.firmware import Subject
     from edgepack.micro.arena import Arena
-    from edgepack.micro.parity import Parity
+    from edgepack.micro.comparison import Parity
     from edgepack.progress import Reporter
     from edgepack.target import Target
     from edgepack.tflite.flatbuffer import Graph
