@@ -12,8 +12,9 @@ COMPILED = frozenset({"edgetpu", "ethosu", "c"})
 """Forms that this machine cannot run; they are judged by the ``tflite`` that they come from."""
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
+"""What stands in a .tflite for a part that the Edge TPU computes."""
 ETHOSU_OPERATOR = "ethos-u"
-"""What stands in a .tflite for the part that an accelerator computes."""
+"""What stands in a .tflite for a part that the Ethos-U computes."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from edgepack.errors import (
     TargetError,
 )
 from edgepack.micro import vela
+from edgepack.micro.offline_plan import planned_arena, read_plan
 from edgepack.micro.vela_placement import place
 from edgepack.micro.vela_report import complaint, parse_operators, parse_summary, parse_talk
 from edgepack.recipe import read_recipe
@@ -134,7 +135,7 @@ def test_estimates_of_the_operators_add_up_to_those_of_the_model(
 def test_the_plan_in_the_file_is_what_vela_reports(models: Path, name: str, target: str) -> None:
     """The plan that TensorFlow Lite Micro will read, and vela's own sums, agree to the byte."""
     made, told = compiled(models / f"{name}.tflite", target)
-    used, plan = told.recorded["ethosu"]["estimates"]["memory_bytes"], vela.read_plan(made)
+    used, plan = told.recorded["ethosu"]["estimates"]["memory_bytes"], read_plan(made)
     tensors = read_graph(made).tensors
     first = next(o for o in read_graph(made).operators if o.code == "ethos-u")
     weights, scratch = (tensors[i].size for i in first.inputs[1:3])
@@ -143,8 +144,8 @@ def test_the_plan_in_the_file_is_what_vela_reports(models: Path, name: str, targ
         assert (used["off_chip_flash"], plan.fast_bytes) == (weights, 0)
     else:
         assert (used["dram"], plan.fast_bytes) == (weights + scratch, used["sram"])
-    assert vela.planned_arena(made) == plan.planned_bytes + 80 + plan.variable_bytes
-    assert told.recorded["ethosu"]["memory_plan"]["arena_bytes"] == vela.planned_arena(made)
+    assert planned_arena(made) == plan.planned_bytes + 80 + plan.variable_bytes
+    assert told.recorded["ethosu"]["memory_plan"]["arena_bytes"] == planned_arena(made)
 
 
 @installed
@@ -160,7 +161,7 @@ def test_what_stays_on_the_cpu_is_told_with_its_reason(models: Path) -> None:
     )
     codes = [operator.code for operator in read_graph(made).operators]
     assert (codes.count("SVDF"), codes.count("QUANTIZE"), codes.count("ethos-u")) == (7, 1, 6)
-    assert vela.read_plan(made).variable_bytes == 4 * 512 + 3 * 1024
+    assert read_plan(made).variable_bytes == 4 * 512 + 3 * 1024
 
 
 @installed
@@ -175,7 +176,7 @@ def test_size_takes_less_memory_than_performance(models: Path) -> None:
     model = (models / "person_detect.tflite").read_bytes()
     fast, small = Told(), Told()
     big, little = (
-        vela.planned_arena(told.apply(model, "ethos-u55-128", optimise=how))
+        planned_arena(told.apply(model, "ethos-u55-128", optimise=how))
         for told, how in ((fast, "performance"), (small, "size"))
     )
     assert little < 0.5 * big
@@ -187,7 +188,7 @@ def test_size_takes_less_memory_than_performance(models: Path) -> None:
 def test_less_memory_for_speed_gives_a_smaller_arena(models: Path) -> None:
     model = (models / "dscnn_int8.tflite").read_bytes()
     made = [Told().apply(model, "ethos-u55-128", arena_cache_bytes=n) for n in (0, 16384)]
-    assert vela.planned_arena(made[1]) == 16384 + 80 < vela.planned_arena(made[0])
+    assert planned_arena(made[1]) == 16384 + 80 < planned_arena(made[0])
 
 
 @installed
@@ -195,7 +196,7 @@ def test_names_and_metadata_are_gone_but_not_the_plan(models: Path) -> None:
     model = (models / "ae_int8.tflite").read_bytes()
     compiled = vela.compile_model(model, OPTIONS, timeout_s=60).model
     made = Told().apply(model, "ethos-u55-128")
-    assert (strip(compiled), vela.read_plan(compiled)) == (made, vela.read_plan(made))
+    assert (strip(compiled), read_plan(compiled)) == (made, read_plan(made))
     assert len(made) < len(compiled)
 
 
@@ -541,8 +542,8 @@ def planned(model: bytes, numbers: list[int]) -> bytes:
 @installed
 def test_a_plan_that_the_runtime_refuses_is_refused(models: Path) -> None:
     made, _ = compiled(models / "ae_int8.tflite", "ethos-u55-128")
-    assert vela.planned_arena(made) == 768 + 80
-    assert vela.planned_arena(planned(made, [0, 1, 5, -1, -1, 32, 128, 128])) == 800 + 80
+    assert planned_arena(made) == 768 + 80
+    assert planned_arena(planned(made, [0, 1, 5, -1, -1, 32, 128, 128])) == 800 + 80
     for numbers, words in [
         ([0, 1, 4, -1, -1, 0, 128], "for 4 tensors, but the model has 5"),
         ([0, 1, 5, -1, -1], "for 5 tensors"),
@@ -550,17 +551,17 @@ def test_a_plan_that_the_runtime_refuses_is_refused(models: Path) -> None:
         ([0, 1, 5, -1, -1, -7, 0, 0], "offset -7"),
     ]:
         with pytest.raises(ModelError, match=words):
-            vela.planned_arena(planned(made, numbers))
+            planned_arena(planned(made, numbers))
 
 
 @installed
 def test_tensors_without_a_place_are_added_up(models: Path) -> None:
     made, _ = compiled(models / "ae_int8.tflite", "ethos-u55-128")
-    plan = vela.read_plan(planned(made, [0, 1, 5, -1, -1, 0, -1, -1]))
+    plan = read_plan(planned(made, [0, 1, 5, -1, -1, 0, -1, -1]))
     assert (plan.planned_bytes, plan.unplanned_bytes) == (768, 2 * 640)
 
 
 def test_a_model_that_vela_did_not_compile_has_no_plan(models: Path) -> None:
-    plan = vela.read_plan((models / "hello_world_int8.tflite").read_bytes())
+    plan = read_plan((models / "hello_world_int8.tflite").read_bytes())
     assert (plan.planned_bytes, plan.kernel_bytes, plan.fast_bytes) == (0, 0, 0)
     assert plan.unplanned_bytes == 4 * 16

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack.artifact import ETHOSU_OPERATOR
 from edgepack.errors import ModelError
 from edgepack.micro.host import MAX_ARENA_BYTES, Session
 from edgepack.progress import Progress, Reporter, silent
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 STEP = 16
 """Bytes to which the smallest arena is found, and of which the constant is a multiple."""
-ETHOS = "ethos-u"
-"""The custom operator that vela writes, which no host runs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def measure(model: bytes, target: Target, report: Reporter = silent) -> Arena:
 
     graph = read_graph(model)
     extra = wanted(graph, target.kernels, target.features)
-    if any(operator.code == ETHOS for operator in graph.operators):
+    if any(operator.code == ETHOSU_OPERATOR for operator in graph.operators):
         return _estimated(model, graph, extra)
     with Session() as session:
         case = session.load(model, [trial_inputs(graph)])

@@ -6,15 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgepack.micro.memory_plan import size_of
 from edgepack.table import printable
 
 if TYPE_CHECKING:
-    from edgepack.tflite.flatbuffer import Graph, Operator, Tensor
+    from edgepack.tflite.flatbuffer import Graph, Operator
 
 SHOWN = 5
 """How many of them are told."""
-WIDTHS = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "int16": 2, "float16": 2, "int4": 0.5}
-"""Bytes of a value; the others take one."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,10 @@ def activations(graph: Graph) -> tuple[Consumer, ...]:
     for part in (graph, *graph.bodies):
         for operator in part.operators:
             ends = {i for i in (*operator.inputs, *operator.outputs) if i >= 0}
-            taken = sum(
-                size_bytes(part.tensors[i]) for i in ends if not part.tensors[i].is_constant
-            )
+            computed = (part.tensors[i] for i in ends if not part.tensors[i].is_constant)
+            taken = sum(map(size_of, computed))
             found[_name(operator)] = max(found[_name(operator)], taken)
     return _most(found)
-
-
-def size_bytes(tensor: Tensor) -> int:
-    """Of a tensor that is computed; what is open until run time counts 1."""
-    return int(tensor.size * WIDTHS.get(tensor.dtype, 1))
 
 
 def _name(operator: Operator) -> str:

@@ -8,11 +8,12 @@ what TensorFlow Lite Micro records.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from edgepack.tflite.subgraph import Graph, Operator, Tensor
+if TYPE_CHECKING:
+    from edgepack.tflite.subgraph import Graph, Operator, Tensor
 
 ALIGNMENT = 16
 """Bytes to which every buffer is rounded up: MicroArenaBufferAlignment()."""
@@ -150,10 +151,10 @@ def needs_place(tensor: Tensor) -> bool:
 
 
 def size_of(tensor: Tensor) -> int:
-    """Bytes of a tensor's values."""
+    """Bytes of a tensor's values; what is open until run time counts 1."""
     digits = "".join(c for c in tensor.dtype if c.isdigit())
     bits = BITS.get(tensor.dtype, int(digits or 8))
-    return (math.prod(tensor.shape) * bits + 7) // 8
+    return (tensor.size * bits + 7) // 8
 
 
 def rounded(size: int) -> int:

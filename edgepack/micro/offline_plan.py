@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgepack.artifact import ETHOSU_OPERATOR
 from edgepack.errors import ModelError
+from edgepack.micro.memory_plan import rounded, size_of
 
 if TYPE_CHECKING:
     from edgepack.tflite.subgraph import Graph, Operator, Tensor
 
 METADATA = b"OfflineMemoryAllocation"
-OPERATOR = "ethos-u"
-"""What stands in a compiled model for a part that the Ethos-U computes."""
 
 HEADER = 3
 """Numbers before the offsets: version, graph, count."""
 AT_RUN_TIME = -1
 """In place of an offset: the runtime finds a place for the tensor itself."""
-ALIGNMENT = 16
-"""Bytes to which the runtime rounds each buffer: MicroArenaBufferAlignment."""
-HANDLE_BYTES = 4
-"""Of a tensor that holds no numbers, such as a resource."""
 ADDRESS_BYTES = (8, 4)
 """Of the two tables that the ethos-u kernel keeps for each of its tensors: address and size."""
 HINT = "compile the model again with vela"
@@ -130,38 +126,22 @@ def _is_placed(tensor: Tensor) -> bool:
     return not (tensor.is_constant or tensor.is_variable)
 
 
-def bytes_of(tensor: Tensor) -> int:
-    """Bytes that a tensor's values take; a resource takes those of its handle."""
-    import numpy as np
-
-    from edgepack.tflite.subgraph import READABLE
-
-    if tensor.dtype == "int4":
-        return (tensor.size + 1) // 2
-    width = np.dtype(tensor.dtype).itemsize if tensor.dtype in READABLE else HANDLE_BYTES
-    return tensor.size * width
-
-
 def _bytes(tensor: Tensor) -> int:
-    """The same, rounded up as the runtime does."""
-    return _rounded(bytes_of(tensor))
+    """What a tensor's values take in the arena."""
+    return rounded(size_of(tensor))
 
 
 def _kernel_bytes(operator: Operator) -> int:
-    if operator.code != OPERATOR:
+    if operator.code != ETHOSU_OPERATOR:
         return 0
     tensors = len(operator.inputs) + len(operator.outputs)
-    return sum(_rounded(tensors * width) for width in ADDRESS_BYTES)
+    return sum(rounded(tensors * width) for width in ADDRESS_BYTES)
 
 
 def _fast(graph: Graph) -> Iterator[int]:
     """Sizes of the fast scratch memory, an operator's input 3, where that is memory of its own."""
     for operator in graph.operators:
-        if operator.code == OPERATOR and len(operator.inputs) > 3:
+        if operator.code == ETHOSU_OPERATOR and len(operator.inputs) > 3:
             scratch, fast = operator.inputs[2:4]
             if fast != scratch:
                 yield _bytes(graph.tensors[fast])
-
-
-def _rounded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

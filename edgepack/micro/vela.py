@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.artifact import ETHOSU_OPERATOR
 from edgepack.errors import MissingExtraError, ModelError, StepError
-from edgepack.micro.offline_plan import OPERATOR, bytes_of, planned_arena, read_plan
+from edgepack.micro.memory_plan import size_of
 from edgepack.micro.vela_report import (
     Estimates,
     OperatorEstimate,
@@ -24,16 +25,6 @@ from edgepack.micro.vela_report import (
 
 if TYPE_CHECKING:
     from edgepack.tflite.subgraph import Graph
-
-__all__ = [
-    "OPERATOR",
-    "Compilation",
-    "Options",
-    "compile_model",
-    "find_version",
-    "planned_arena",
-    "read_plan",
-]
 
 PACKAGE = "ethos-u-vela"
 MODULE = "ethosu.vela"
@@ -143,10 +134,10 @@ def compile_model(model: bytes, options: Options, *, timeout_s: int) -> Compilat
 
 def _check(graph: Graph) -> None:
     for part in (graph, *graph.bodies):
-        if any(operator.code == OPERATOR for operator in part.operators):
+        if any(operator.code == ETHOSU_OPERATOR for operator in part.operators):
             raise StepError("the model is compiled for an Ethos-U already", "leave step vela out")
         for tensor in part.tensors:
-            size, name = bytes_of(tensor), f"tensor {tensor.index} of {tensor.dtype}"
+            size, name = size_of(tensor), f"tensor {tensor.index} of {tensor.dtype}"
             if size > MAX_TENSOR_BYTES:
                 raise ModelError(f"{name}{list(tensor.shape)} has {size} bytes", "make it smaller")
             if tensor.is_constant and tensor.sparsity is None and tensor.size_bytes < size:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgepack.artifact import ETHOSU_OPERATOR
 from edgepack.errors import StepError
-from edgepack.micro.offline_plan import OPERATOR, OfflinePlan, read_plan
+from edgepack.micro.offline_plan import OfflinePlan, read_plan
 from edgepack.table import printable
 
 if TYPE_CHECKING:
@@ -106,11 +107,11 @@ def place(model: bytes, made: Compilation) -> Placement:
     before, after = read_graph(model), read_graph(made.model)
     _check_ends(before, after)
     operators = list(_operators(after))
-    staying = Counter(o.code for o in operators if o.code != OPERATOR)
+    staying = Counter(o.code for o in operators if o.code != ETHOSU_OPERATOR)
     reasons = made.talk.reasons
     return Placement(
         total=len(list(_operators(before))),
-        parts=sum(o.code == OPERATOR for o in operators),
+        parts=sum(o.code == ETHOSU_OPERATOR for o in operators),
         on_cpu=tuple(
             OnCpu(printable(code), n, reasons.get(code, ())) for code, n in staying.most_common()
         ),
