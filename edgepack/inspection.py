@@ -26,13 +26,14 @@ def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[s
     Returns:
         ``path``, ``form``, ``size_bytes``, ``sha256``, ``quantization``, ``inputs``, ``outputs``,
         ``operators`` (layers of a Keras model), ``tensors`` (constants, the largest first) and
-        ``structure`` as `edgepack.audit.audit` tells it.
+        ``structure`` as `edgepack.audit.audit` tells it; of a bundle ``firmware``, too.
 
     Raises:
         InputError: if it is none of these.
     """
     if (path / MANIFEST).is_file():
-        path = read_bundle(path).model
+        bundle = read_bundle(path)
+        return _inspect_tflite(bundle.model) | {"firmware": bundle.manifest.get("firmware")}
     if path.suffix == ".tflite":
         return _inspect_tflite(path)
     return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)

@@ -150,3 +150,13 @@ def test_a_broken_file_is_refused_at_once(edgepack: CommandLine, models: Path) -
     garbage = Path("garbage.tflite")
     garbage.write_bytes(bytes(range(256)) * 64)
     edgepack("build", garbage, "-t", "cortex-m4").refused(2, "not a .tflite file")
+
+
+def test_inspect_shows_what_fills_the_arena(edgepack: CommandLine, models: Path) -> None:
+    manifest = build(edgepack, models / "dscnn_int8.tflite")
+    shown = edgepack("inspect", "bundle")
+    assert shown.code == 0, shown.err
+    for word in ("over time:", "DEPTHWISE_CONV_2D 1", "##", "for good", "parity:"):
+        assert word in shown.out
+    told = edgepack("inspect", "bundle", "--json").json["firmware"]
+    assert told == manifest["firmware"]

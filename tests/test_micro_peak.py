@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.micro import host, peak
+from edgepack.micro import host, peak, summary
 from edgepack.tflite.flatbuffer import read_graph
 
 
@@ -32,7 +32,7 @@ def test_the_text_names_the_peak_and_what_stays(models: Path) -> None:
     path = models / "keyword_scrambled_8bit.tflite"
     by_kind = host.allocations(path.read_bytes()).by_kind
     found = peak.split(read_graph(path), by_kind)
-    shown = peak.text(found)
+    shown = summary.over_time(found.facts())
     assert shown.startswith("peak 672 bytes at SVDF 1")
     assert "     5,120  variables" in shown
     assert json.loads(json.dumps(found.facts()))["persistent"]["variables"] == 5120
@@ -40,4 +40,4 @@ def test_the_text_names_the_peak_and_what_stays(models: Path) -> None:
 
 def test_a_long_text_is_cut(models: Path) -> None:
     found = peak.split(read_graph(models / "basic_pitch_nmp.tflite"), {})
-    assert "and 182 operators that need less" in peak.text(found)
+    assert "and 182 operators that need less" in summary.over_time(found.facts())

@@ -11,10 +11,6 @@ from edgepack.micro.scratch import wanted
 from edgepack.tflite.subgraph import Graph
 
 MAIN = 0
-BAR = 30
-"""Characters of the longest bar."""
-SHOWN = 40
-"""Operators that `text` lists: the largest, in the order of execution."""
 
 
 @dataclass(frozen=True)
@@ -125,38 +121,3 @@ def _named(graph: Graph, buffer: Buffer) -> Held:
     number = own.inputs.index(buffer.tensor) if buffer.tensor in own.inputs else -1
     what = f"input {number}{place}" if number >= 0 else f"unused tensor {buffer.tensor}{place}"
     return Held(what, own.tensors[buffer.tensor].name, buffer.tensor, buffer.size_bytes)
-
-
-def text(peak: Peak) -> str:
-    """A few lines for a report: the peak, a bar for each operator, and what stays."""
-    at = peak.at
-    lines = [f"peak {at.size_bytes:,} bytes at {_title(at.code, at.operator, at.layer)}:"]
-    lines += [f"  {h.size_bytes:>10,}  {_title(h.what, -1, h.layer)}" for h in peak.held]
-    lines += ["over time:"]
-    lines += [
-        f"  {m.size_bytes:>10,}  {_bar(m.size_bytes, at.size_bytes)} "
-        + _title(m.code, m.operator, m.layer)
-        for m in _largest(peak.moments)
-    ]
-    if len(peak.moments) > SHOWN:
-        lines += [f"  and {len(peak.moments) - SHOWN} operators that need less"]
-    lines += ["for good, on this machine:"]
-    lines += [
-        f"  {size:>10,}  {kind}"
-        for kind, size in sorted(peak.persistent.items(), key=lambda pair: -pair[1])
-    ]
-    return "\n".join(lines)
-
-
-def _largest(moments: tuple[Moment, ...]) -> list[Moment]:
-    largest = sorted(moments, key=lambda m: -m.size_bytes)[:SHOWN]
-    return sorted(largest, key=lambda m: m.operator)
-
-
-def _bar(size: int, largest: int) -> str:
-    return ("#" * -(-BAR * size // max(1, largest))).ljust(BAR)
-
-
-def _title(what: str, index: int, layer: str) -> str:
-    number = f" {index}" if index >= 0 else ""
-    return f"{what}{number} ({layer})" if layer else f"{what}{number}"

@@ -10,12 +10,20 @@ from edgepack import table
 Facts = Mapping[str, Any]
 SHOWN = 3
 """Layers and tensors that are named as the largest."""
+TOLD = 40
+"""Operators that `over_time` lists: the largest, in the order of execution."""
+BAR = 30
+"""Characters of the longest bar."""
 
 
-def render(target: str, facts: Facts) -> str:
-    """All that was found for a target as text."""
+def render(facts: Facts) -> str:
+    """What was found for a target as text.
+
+    Args:
+        facts: ``firmware`` of a manifest.
+    """
     parts = [
-        f"{target} by {facts['runtime']}: {facts['count']} operators, resolved by"
+        f"{facts['target']} by {facts['runtime']}: {facts['count']} operators, resolved by"
         f" {', '.join(facts['operators'])}",
         _memory(facts["fit"]),
         *_largest(facts),
@@ -64,3 +72,43 @@ def _parity(parity: Facts) -> Iterator[str]:
     if parity["weak"]:
         places = ", ".join(map(str, parity["weak"]))
         yield f"proves little, as their outputs take too few values: operators {places}"
+
+
+def over_time(peak: Facts) -> str:
+    """What fills the arena at its peak, with each operator, and for good.
+
+    Args:
+        peak: the facts of `edgepack.micro.peak.Peak`.
+    """
+    at, moments = peak["at"], peak["moments"]
+    shown = sorted(sorted(moments, key=_size, reverse=True)[:TOLD], key=lambda m: m["operator"])
+    lines = [f"peak {at['size_bytes']:,} bytes at {_title(at)}:"]
+    lines += [_line(held, "", held["what"] + _of(held)) for held in peak["held"]]
+    lines += ["over time:"]
+    lines += [_line(m, _bar(_size(m), _size(at)), _title(m)) for m in shown]
+    if len(moments) > TOLD:
+        lines += [f"  and {len(moments) - TOLD} operators that need less"]
+    kept = sorted(peak["persistent"].items(), key=lambda pair: -pair[1])
+    lines += ["for good, on this machine:", *(f"  {size:>10,}  {kind}" for kind, size in kept)]
+    return "\n".join(lines)
+
+
+def _size(thing: Facts) -> int:
+    return int(thing["size_bytes"])
+
+
+def _line(thing: Facts, bar: str, title: str) -> str:
+    return f"  {_size(thing):>10,}  {bar}{title}"
+
+
+def _bar(size: int, largest: int) -> str:
+    return ("#" * -(-BAR * size // max(1, largest))).ljust(BAR + 1)
+
+
+def _title(moment: Facts) -> str:
+    number = f" {moment['operator']}" if moment["operator"] >= 0 else ""
+    return f"{moment['code']}{number}{_of(moment)}"
+
+
+def _of(thing: Facts) -> str:
+    return f" ({thing['layer']})" if thing["layer"] else ""

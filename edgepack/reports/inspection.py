@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgepack import table
+from edgepack.micro import summary
 
 LARGEST = 15
 """How many tensors the table shows; JSON has all."""
@@ -33,8 +34,16 @@ def render(facts: Facts) -> str:
             _weights(structure["weights"]),
             _tensors(facts["tensors"]),
             *([_expected(facts["expected"])] if "expected" in facts else []),
+            *_firmware(facts.get("firmware")),
         )
     )
+
+
+def _firmware(facts: Facts | None) -> list[str]:
+    if not facts:
+        return []
+    peak = [summary.over_time(facts["peak"])] if facts["peak"] else []
+    return [summary.render(facts), *peak]
 
 
 def _slots(facts: Facts) -> str:

@@ -28,7 +28,7 @@ def render(path: Path, manifest: Facts) -> str:
 
 def _firmware(manifest: Facts) -> list[str]:
     facts = manifest["firmware"]
-    return [summary.render(manifest["target"], facts)] if facts else []
+    return [summary.render(facts)] if facts else []
 
 
 def comparison(manifest: Facts) -> str:

@@ -74,6 +74,7 @@ def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
     room = fit.judge(len(subject.deployed), shown, needed.constant_bytes, target)
     return {
         "runtime": outside(),
+        "target": target.id,
         "operators": list(operators.calls(graph)),
         "count": sum(len(part.operators) for part in (graph, *graph.bodies)),
         "arena": needed.facts(),
