@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgepack.errors import GateError
+from edgepack.table import printable_lines
 
 
 @click.command("build")
@@ -82,7 +83,7 @@ def _show(path: Path, manifest: Any, as_json: bool) -> None:
         return
     from edgepack.reports import summary
 
-    click.echo(summary.render(path, manifest))
+    click.echo(printable_lines(summary.render(path, manifest)))
 
 
 def printed(path: Path, manifest: Any) -> dict[str, Any]:

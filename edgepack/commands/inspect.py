@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from edgepack.table import printable_lines
+
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -26,4 +28,5 @@ def command(model: Path, target: str, custom: str, allow_code: bool, as_json: bo
 
     expected = {"expected": expect(model, read_target(target))} if target else {}
     facts = {**inspect(model, custom=custom, allow_code=allow_code), **expected}
-    click.echo(json.dumps(facts, indent=1) if as_json else inspection.render(facts))
+    text = printable_lines(inspection.render(facts))
+    click.echo(json.dumps(facts, indent=1) if as_json else text)
