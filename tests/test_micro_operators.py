@@ -212,17 +212,17 @@ def test_enough_is_taken_and_enough_refused(real: dict[tuple[str, str], str]) ->
         (
             single.weighted("CONV_2D", "float32", "int8", "float32", "float32").model,
             "its weights are in 8 bits but what goes in is float (dynamic range)",
-            "convert with --set convert.quantization=int8",
+            "convert the Keras model with --set convert.quantization=int8",
         ),
         (
             single.changed("DEQUANTIZE", "float16", "float32").model,
             "its weights are 16-bit floats",
-            "convert with --set convert.quantization=int8, or float32",
+            "convert the Keras model with --set convert.quantization=int8, or float32",
         ),
         (
             single.elementwise("NEG", "int8").model,
             "it is int8 -> int8, and TensorFlow Lite Micro's kernel takes float32 -> float32",
-            "convert with --set convert.quantization=int8, or change the layer",
+            "convert the Keras model with --set convert.quantization=int8, or change the layer",
         ),
         (
             single.elementwise("RELU", "uint8").model,
@@ -397,7 +397,7 @@ def test_every_layer_that_is_refused_is_named(models: Path) -> None:
         13,
         "separable_conv2d_4_1",
         "its weights are in 8 bits but what goes in is float (dynamic range)",
-        "convert with --set convert.quantization=int8",
+        "convert the Keras model with --set convert.quantization=int8",
     )
 
 

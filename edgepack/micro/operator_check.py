@@ -12,7 +12,7 @@ from edgepack.table import printable
 if TYPE_CHECKING:
     from edgepack.tflite.flatbuffer import Graph, Operator, Tensor
 
-INT8 = "convert with --set convert.quantization=int8"
+INT8 = "convert the Keras model with --set convert.quantization=int8"
 FLEX = "convert with built-in operators only, as edgepack does: give it the Keras model"
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 WHOLE = frozenset({"int8", "int16"})

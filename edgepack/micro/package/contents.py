@@ -140,7 +140,8 @@ class Contents:
             _check_vector(number, vector.inputs, self.inputs, "input")
             _check_vector(number, vector.outputs, self.outputs, "output")
         if not self.vectors or not self.outputs:
-            raise ModelError("a package needs an output and a golden vector")
+            hint = "give a model with outputs"
+            raise ModelError("a package needs an output and a golden vector", hint)
         for call in self.calls:
             if not CALL.fullmatch(call):
                 raise ModelError(f"the resolver has no call {call!r}")
