@@ -50,6 +50,8 @@ def test_a_keras_model_for_a_board(edgepack: CommandLine, tiny: Path) -> None:
 def test_labels_and_samples_come_from_the_data(edgepack: CommandLine, tiny: Path) -> None:
     manifest = build(edgepack, tiny, "-d", "digits")
     assert manifest["golden"]["source"] == "test"
+    labels = Path("bundle/c/src/tiny_labels.h").read_text()
+    assert all(f'"{digit}"' in labels for digit in range(10))
     with np.load("bundle/golden.npz") as golden:
         best = np.argmax(golden["output.scores"], axis=1)
     assert len(best) == 8 and len(set(best)) > 4, "vectors of one class prove little"
@@ -76,6 +78,36 @@ def test_other_models_are_packed(edgepack: CommandLine, models: Path, name: str)
     assert manifest["firmware"]["parity"]["verdict"] != "different"
     is_refused = name == "person_detect"
     assert bool(manifest["source"]["refused"]) == (manifest["evaluation"] is None) == is_refused
+
+
+def test_a_model_for_an_accelerator_is_compiled_and_told_as_an_estimate(
+    edgepack: CommandLine, models: Path
+) -> None:
+    pytest.importorskip("ethosu.vela", reason="vela is not installed")
+    manifest = build(edgepack, models / "dscnn_int8.tflite", "-t", "ethos-u55-128")
+    recorded = manifest["steps"][0]["recorded"]["ethosu"]
+    assert (recorded["mapped"], recorded["on_cpu"]) == (12, 0)
+    assert recorded["estimates"]["cycles"]["total"] > 0 and "estimates" in recorded["note"]
+    assert len(recorded["operators"]) == 12
+    firmware = manifest["firmware"]
+    assert firmware["operators"] == ["AddEthosU"]
+    assert firmware["arena"]["smallest_bytes"] == 0
+    assert {part["kind"] for part in firmware["fit"]["ram"]["parts"]} == {"estimated"}
+    assert manifest["compiled_from"]["path"] == "model.tflite"
+    verify(Path("bundle"))
+
+
+@pytest.mark.training
+def test_a_pruned_and_clustered_model_for_a_board(edgepack: CommandLine, tiny: Path) -> None:
+    words = ("-d", "digits", "-r", "mcu-prune-cluster-int8")
+    short = ("--set", "prune.epochs=1", "--set", "cluster.epochs=1")
+    manifest = build(edgepack, tiny, *words, *short)
+    assert manifest["structure"]["zeros"] > 0.4
+    assert (
+        manifest["structure"]["unique_in_tensor"]
+        < manifest["source"]["structure"]["unique_in_tensor"]
+    )
+    assert manifest["firmware"]["parity"]["verdict"] in ("exact", "explained")
 
 
 def test_a_model_that_the_runtime_cannot_run_is_refused(

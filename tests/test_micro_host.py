@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepack.errors import MissingExtraError, ModelError, StepError
-from edgepack.micro import allocations, child, host
+from edgepack.micro import allocations, host
 from edgepack.tflite.flatbuffer import read_graph
 
 
@@ -96,7 +96,3 @@ def test_allocations_add_up(models: Path) -> None:
 def test_a_print_of_another_form_is_no_measurement() -> None:
     with pytest.raises(StepError, match="did not print"):
         allocations.parse("[RecordingMicroAllocator] Arena allocation total 5 bytes")
-
-
-def test_the_child_is_told_apart_from_its_forks() -> None:
-    assert set(child.TASKS) == {"run", "fits", "allocations"}

@@ -46,7 +46,7 @@ def _memory(fit: Facts) -> str:
 
 def _room(memory: Facts) -> tuple[str, str]:
     if not memory["budget_bytes"]:
-        return "", "there is what the part has"
+        return "", "depends on the part"
     verdict = "fits" if memory["met"] else "DOES NOT FIT"
     doubt = ", within the estimates' error" if memory["close"] else ""
     return f"{memory['budget_bytes']:,}", verdict + doubt
