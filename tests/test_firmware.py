@@ -190,5 +190,8 @@ def test_inspect_shows_what_fills_the_arena(edgepack: CommandLine, models: Path)
     assert shown.code == 0, shown.err
     for word in ("over time:", "DEPTHWISE_CONV_2D 1", "##", "for good", "parity:"):
         assert word in shown.out
+    stays = sum(manifest["firmware"]["peak"]["persistent"].values())
+    by_kind = manifest["firmware"]["arena"]["by_kind"]
+    assert stays == sum(by_kind.values()) - by_kind["tensors that take turns"]
     told = edgepack("inspect", "bundle", "--json").json["firmware"]
     assert told == manifest["firmware"]

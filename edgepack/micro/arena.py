@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgepack.target import Target
     from edgepack.tflite.flatbuffer import Graph
 
+TURNS = "tensors that take turns"
+"""The part of an arena that is laid out anew for each operator; all other parts stay."""
 STEP = 16
 """Bytes to which the smallest arena is found, and of which the constant is a multiple."""
 
@@ -44,6 +46,11 @@ class Arena:
     constant_bytes: int
     why: str
     by_kind: Mapping[str, int]
+
+    @property
+    def persistent(self) -> dict[str, int]:
+        """The recorded bytes that stay, by what they are for."""
+        return {kind: size for kind, size in self.by_kind.items() if kind != TURNS}
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a manifest."""
@@ -88,7 +95,7 @@ def measure(model: bytes, target: Target, report: Reporter = silent) -> Arena:
 
         smallest = smallest_that(works, recorded.total_bytes)
     margin = _margin(graph, extra, smallest)
-    by_kind = {"tensors that take turns": recorded.head_bytes, **recorded.by_kind}
+    by_kind = {TURNS: recorded.head_bytes, **recorded.by_kind}
     constant = -(-(smallest + margin) // STEP) * STEP
     why = _reason(target, smallest, margin, extra)
     return Arena(smallest, recorded.total_bytes, constant - smallest, constant, why, by_kind)
@@ -185,7 +192,7 @@ def _estimated(model: bytes, graph: Graph, extra: Extra) -> Arena:
         "Estimated: no host runs the ethos-u operator, so this is the plan that vela made, "
         "what structures take with 64-bit pointers, and a tenth more."
     )
-    by_kind = {"tensors that take turns": head, "structures, estimated": total - head}
+    by_kind = {TURNS: head, "structures, estimated": total - head}
     return Arena(0, total, constant - total, constant, why, by_kind)
 
 

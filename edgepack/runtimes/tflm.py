@@ -90,7 +90,7 @@ def _peak(named: Graph, needed: Arena, target: Target) -> dict[str, Any]:
     from edgepack.micro import peak
 
     kernels = target.kernels or "reference"
-    return peak.split(named, needed.by_kind, kernels=kernels, features=target.features).facts()
+    return peak.split(named, needed.persistent, kernels=kernels, features=target.features).facts()
 
 
 def _differences(compared: Parity) -> Iterator[dict[str, str]]:
