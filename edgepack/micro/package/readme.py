@@ -167,7 +167,7 @@ def _golden(contents: Contents) -> str:
 def _tolerance(contents: Contents) -> str:
     if not contents.tolerance:
         return "nothing"
-    return f"{contents.tolerance}, because kernels are known to round differently"
+    return f"{contents.tolerance}, because the kernels that are usual there may round differently"
 
 
 def _checks(contents: Contents) -> str:
