@@ -143,9 +143,13 @@ def _named(details: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _ordered(details: Sequence[Any], names: Sequence[str], word: str) -> dict[str, Any]:
-    made_up = [word] if len(details) == 1 else [f"{word}_{i}" for i in range(len(details))]
-    chosen = list(names) if len(names) == len(details) else made_up
+    chosen = names if len(names) == len(details) else made_up(word, len(details))
     return dict(zip(chosen, details, strict=True))
+
+
+def made_up(word: str, count: int) -> list[str]:
+    """Names for inputs or outputs that have none: ``input``, or ``input_0``, ``input_1``, ..."""
+    return [word] if count == 1 else [f"{word}_{i}" for i in range(count)]
 
 
 def padded(block: NDArray[Any], batch: int) -> NDArray[Any]:

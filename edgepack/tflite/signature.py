@@ -9,6 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepack.tflite import flatbytes
+from edgepack.tflite.interpreter import made_up
 from edgepack.tflite.subgraph import Graph, Tensor, graph_of
 
 KEY = "serving_default"
@@ -43,18 +44,18 @@ def slots(data: bytes) -> dict[str, Slots]:
 
 
 def _ordered(tensors: Sequence[int], named: Mapping[str, int], word: str) -> dict[str, int]:
-    names = {index: name for name, index in named.items()}
-    if names.keys() == set(tensors):
-        return {names[index]: index for index in tensors}
-    return {word if len(tensors) == 1 else f"{word}_{i}": t for i, t in enumerate(tensors)}
+    if sorted(named.values()) == sorted(tensors):
+        left = list(named.items())
+        return dict(left.pop([i for _, i in left].index(index)) for index in tensors)
+    return dict(zip(made_up(word, len(tensors)), tensors, strict=True))
 
 
 def _slot(name: str, tensor: Tensor) -> tuple[str, tuple[int | None, ...], str, float, float]:
-    shape = (None, *tensor.shape[1:])
-    if not tensor.scale:
+    shape = (None, *(max(1, n) for n in tensor.shape[1:]))
+    if not tensor.scale or np.dtype(tensor.dtype).kind not in "iu":
         return name, shape, tensor.dtype, 0.0, 1.0
-    kind = np.iinfo(tensor.dtype)
-    low, high = ((end - tensor.zero_point[0]) * tensor.scale[0] for end in (kind.min, kind.max))
+    kind, zero_point = np.iinfo(tensor.dtype), (*tensor.zero_point, 0)[0]
+    low, high = ((end - zero_point) * tensor.scale[0] for end in (kind.min, kind.max))
     return name, shape, "float32", low, high
 
 
