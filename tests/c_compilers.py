@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mcu.firmware import run
 
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 TIMEOUT_S = 120
@@ -50,15 +51,7 @@ CXX = (GXX, CLANGXX, ARM_GXX)
 
 def execute(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, within a time."""
-    return subprocess.run(
-        [str(word) for word in words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    return run(words, TIMEOUT_S)
 
 
 @dataclass(frozen=True)
