@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,8 @@ from edgepack.data.dataset import Dataset, Split
 from edgepack.store import key_of
 
 SAMPLES = 64
+MOST_VALUES = 1 << 26
+"""Of one input in all samples: of larger inputs there are fewer."""
 SOURCE = "noise"
 
 
@@ -29,17 +32,24 @@ def make_noise(inputs: Sequence[Slot], seed: int) -> Dataset:
         of an embedding has. There are no labels.
     """
     rng = np.random.default_rng(seed)
+    largest = max((math.prod(_shape(slot)) for slot in inputs), default=1)
+    count = min(SAMPLES, max(2, MOST_VALUES // max(1, largest)))
     splits = [
-        Split({slot.name: _samples(rng, slot) for slot in inputs}) for _ in ("training", "test")
+        Split({slot.name: _samples(rng, slot, count) for slot in inputs})
+        for _ in ("training", "test")
     ]
     fingerprint = key_of(
-        source=SOURCE, inputs=[asdict(slot) for slot in inputs], seed=seed, samples=SAMPLES
+        source=SOURCE, inputs=[asdict(slot) for slot in inputs], seed=seed, samples=count
     )
     return Dataset(SOURCE, fingerprint, splits[0], None, splits[1])
 
 
-def _samples(rng: np.random.Generator, slot: Slot) -> NDArray[Any]:
-    size = (SAMPLES, *(16 if n is None else n for n in slot.shape[1:]))
+def _shape(slot: Slot) -> tuple[int, ...]:
+    return tuple(16 if n is None else n for n in slot.shape[1:])
+
+
+def _samples(rng: np.random.Generator, slot: Slot, count: int) -> NDArray[Any]:
+    size = (count, *_shape(slot))
     if np.dtype(slot.dtype).kind in "iub":
         return rng.integers(0, 2, size).astype(slot.dtype)
     return (slot.low + (slot.high - slot.low) * rng.random(size, np.float32)).astype(slot.dtype)
