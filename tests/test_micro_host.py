@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,23 @@ def test_a_crash_is_told_with_its_signal_and_kills_nothing_else(models: Path) ->
         with pytest.raises(ModelError, match=r"LiteRT .* crashed with SIG(ABRT|SEGV)"):
             session.run(case, "litert-reference")
         assert session.run(case)[0][0].shape == (1, 2)
+
+
+def test_nothing_is_left_of_a_session_whose_owner_is_killed(models: Path, tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from edgepack.micro import host\n"
+        "with host.Session() as session:\n"
+        "    session.allocations(session.load(pathlib.Path(sys.argv[1]).read_bytes(), []))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    words = [sys.executable, "-c", program, str(models / "hello_world_int8.tflite")]
+    done = subprocess.run(words, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    end = time.monotonic() + host.GRACE_S
+    while list(tmp_path.iterdir()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_refusal_repeats_the_words_of_the_runtime(models: Path) -> None:

@@ -1,8 +1,8 @@
 """Runs models in forks of its own, because a runtime may die of one.
 
 The program that `edgepack.micro.host` starts. It reads one job a line, as JSON, from standard
-input and answers each with a line of JSON; arrays come and go in .npz files. The runtimes are
-imported once, before any fork.
+input and answers each with a line of JSON; arrays come and go in .npz files of one folder, whose
+path is its argument. The runtimes are imported once, before any fork.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import traceback
@@ -23,7 +24,7 @@ REFUSED = 3
 
 
 def main() -> None:
-    """Answer jobs until standard input ends."""
+    """Answer jobs until standard input ends; who asked is gone then, so its files go, too."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
@@ -31,6 +32,7 @@ def main() -> None:
         warm(job["runtime"])
         answers.write(json.dumps(in_fork(job)) + "\n")
         answers.flush()
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 def warm(runtime: str) -> None:

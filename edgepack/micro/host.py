@@ -97,7 +97,7 @@ class Session:
     def __enter__(self) -> Session:
         """Start the child, which shares no files, signals or terminal with this process."""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", child.__file__],
+            [sys.executable, "-P", child.__file__, self._folder.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
