@@ -28,6 +28,7 @@ HEADERS = (
     *("model", "target", "smallest arena here", "arena", "smallest on the device"),
     *("flash KiB", "RAM KiB", "parity"),
 )
+FIT_HEADERS = ("memory", "bytes", "of", "")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -41,6 +42,8 @@ def main(options: argparse.Namespace) -> None:
     packed = {name: made for name, made in found.items() if "arena" in made}
     rows = [row(name, made) for name, made in found.items()]
     save("microcontrollers", {"models": found}, HEADERS, rows, limits(packed))
+    made = found["fashion"]
+    save("microcontroller_fit", {"model": made}, FIT_HEADERS, fit_rows(made), fit_limits(made))
 
 
 def pack(words: list[Any], name: str) -> dict[str, Any]:
@@ -97,8 +100,30 @@ def limits(packed: dict[str, dict[str, Any]]) -> list[Limit]:
             least = arena["constant_bytes"] / device
             found.append(Limit(f"{name}: arena, times the device's smallest", least, 1, least=True))
             found.append(Limit(f"{name}: arena, times this machine's", ratio, ABOVE_HOST))
-    found.append(Limit("fashion: problems", len(packed["fashion"]["problems"]), 0))
     return found
+
+
+def fit_rows(made: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Each part of flash and RAM, and their sums beside what the board has."""
+    rows = []
+    for name in ("flash", "ram"):
+        memory = made["fit"][name]
+        word = name.upper() if name == "ram" else name
+        rows += [
+            (f"{word}: {p['name']}", f"{p['bytes']:,}", "", p["kind"]) for p in memory["parts"]
+        ]
+        met = "fits" if memory["met"] else "does not fit"
+        rows.append((word, f"{memory['bytes']:,}", f"{memory['budget_bytes']:,}", met))
+    return rows
+
+
+def fit_limits(made: dict[str, Any]) -> list[Limit]:
+    flash, ram = (made["fit"][name] for name in ("flash", "ram"))
+    return [
+        Limit("flash, of the board's", flash["bytes"] / flash["budget_bytes"], 1),
+        Limit("RAM, of the board's", ram["bytes"] / ram["budget_bytes"], 1),
+        Limit("operators that differ without an explanation", len(made["problems"]), 0),
+    ]
 
 
 def read_options() -> argparse.Namespace:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from allocated import allocated
 
 from edgepack.errors import ModelError
 from edgepack.micro import arena, host
@@ -90,7 +91,7 @@ def test_a_search_without_an_end_is_given_up() -> None:
 def test_the_plan_is_as_high_as_the_one_that_is_recorded(models: Path, name: str) -> None:
     graph = read_graph(models / f"{name}.tflite")
     planned = plan(graph, wanted(graph, "reference", ()).scratch)
-    assert planned.size_bytes == host.allocations(bytes_of(models, name)).head_bytes
+    assert planned.size_bytes == allocated(bytes_of(models, name)).head_bytes
     for moment in range(len(planned.moments)):
         places = sorted((b.offset, b.offset + b.size_bytes) for b in planned.alive(moment))
         pairs = itertools.pairwise(places)

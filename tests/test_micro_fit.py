@@ -115,8 +115,8 @@ def test_a_float_model_is_told_to_become_int8(models: Path) -> None:
     size, graph = sample(models, "basic_pitch_nmp")
     tight = board(flash_kib=128, ram_kib=64)
     flash, ram = judge(size, graph, 3_000_000, tight).problems()
-    assert flash["hint"].startswith("build with --recipe mcu-int8: its weights take about")
-    assert ram["hint"].startswith("build with --recipe mcu-int8: activations in 8 bits")
+    assert flash["hint"].startswith("build its Keras model with --recipe mcu-int8: weights take")
+    assert ram["hint"].startswith("build its Keras model with --recipe mcu-int8: activations in 8")
 
 
 def test_too_little_ram_names_the_operators_and_their_share(models: Path) -> None:

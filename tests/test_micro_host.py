@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from allocated import allocated
 
 from edgepack.errors import MissingExtraError, ModelError, StepError
 from edgepack.micro import allocations, host
@@ -108,7 +109,7 @@ def test_a_missing_runtime_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_allocations_add_up(models: Path) -> None:
-    found = host.allocations((models / "keyword_scrambled_8bit.tflite").read_bytes())
+    found = allocated((models / "keyword_scrambled_8bit.tflite").read_bytes())
     assert found.total_bytes == found.head_bytes + found.tail_bytes
     assert sum(found.by_kind.values()) == found.tail_bytes
     assert found.by_kind["variables"] == 5120

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from allocated import allocated
 
-from edgepack.micro import host, peak, summary
+from edgepack.micro import peak, summary
 from edgepack.tflite.flatbuffer import read_graph
 
 
@@ -30,7 +31,7 @@ def test_the_operator_and_the_tensors_of_the_peak_are_named(models: Path) -> Non
 
 def test_the_text_names_the_peak_and_what_stays(models: Path) -> None:
     path = models / "keyword_scrambled_8bit.tflite"
-    by_kind = host.allocations(path.read_bytes()).by_kind
+    by_kind = allocated(path.read_bytes()).by_kind
     found = peak.split(read_graph(path), by_kind)
     shown = summary.over_time(found.facts())
     assert shown.startswith("peak 672 bytes at SVDF 1")

@@ -30,7 +30,8 @@ def flash_advice(needed: int, model_bytes: int, graph: Graph, target: Target) ->
         if tensor.is_constant and tensor.dtype == "float32"
     )
     if floats > model_bytes // 2:
-        yield f"build with --recipe mcu-int8: its weights take about {3 * floats // 4:,} bytes less"
+        less = 3 * floats // 4
+        yield f"build its Keras model with --recipe mcu-int8: weights take {less:,} bytes less"
     room = target.flash_kib * 1024 - (needed - model_bytes)
     if room > 0:
         share = 100 * room // model_bytes
@@ -52,9 +53,9 @@ def ram_advice(needed: int, arena_bytes: int, graph: Graph, target: Target) -> I
     """
     computed = [t for part in (graph, *graph.bodies) for t in part.tensors if not t.is_constant]
     if sum(t.dtype == "float32" for t in computed) * 2 > len(computed):
-        yield "build with --recipe mcu-int8: activations in 8 bits take a quarter"
+        yield "build its Keras model with --recipe mcu-int8: activations in 8 bits take a quarter"
     elif sum(t.dtype == "int16" for t in computed) * 2 > len(computed):
-        yield "build with --recipe mcu-int8: activations in 8 bits take half"
+        yield "build its Keras model with --recipe mcu-int8: activations in 8 bits take half"
     room = target.ram_kib * 1024 - (needed - arena_bytes)
     share = max(0, 100 * room // max(1, arena_bytes))
     yield f"train with a smaller input or an earlier stride: {share} % of its arena would fit"

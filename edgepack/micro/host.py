@@ -269,17 +269,6 @@ def run(
         return session.run(session.load(model, inputs), runtime, reset=reset)
 
 
-def allocations(model: bytes) -> Allocations:
-    """What TensorFlow Lite Micro allocates for a model on this machine.
-
-    Raises:
-        MissingExtraError: if TensorFlow Lite Micro is not installed.
-        ModelError: if it refuses the model.
-    """
-    with Session() as session:
-        return session.allocations(session.load(model, []))
-
-
 def generous_arena(graph: Graph, model_bytes: int) -> int:
     """Bytes in which a model runs for certain, even with all its tensors kept apart."""
     import math
