@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepack import plugins
@@ -43,6 +43,12 @@ class Subject:
     samples: Mapping[str, NDArray[Any]]
     labels: Sequence[str]
     provenance: Mapping[str, str]
+
+    @property
+    def used(self) -> Target:
+        """The board without its accelerator, unless the model was compiled for that."""
+        is_compiled = self.deployed != self.tried
+        return self.target if is_compiled else replace(self.target, accelerator="")
 
 
 class Firmware(Protocol):

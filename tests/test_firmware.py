@@ -195,3 +195,12 @@ def test_inspect_shows_what_fills_the_arena(edgepack: CommandLine, models: Path)
     assert stays == sum(by_kind.values()) - by_kind["tensors that take turns"]
     told = edgepack("inspect", "bundle", "--json").json["firmware"]
     assert told == manifest["firmware"]
+
+
+def test_a_model_that_an_accelerator_does_not_compute_needs_no_driver(
+    edgepack: CommandLine, tiny: Path
+) -> None:
+    manifest = build(edgepack, tiny, "-d", "digits", "-t", "ethos-u55-128", "-r", "mcu-int8")
+    assert manifest["firmware"]["peak"]
+    assert {part["kind"] for part in manifest["firmware"]["fit"]["ram"]["parts"][:1]} == {"proven"}
+    assert "ethosu_init" not in Path("bundle/c/README.md").read_text()

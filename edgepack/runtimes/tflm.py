@@ -68,7 +68,7 @@ def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
     from edgepack.micro import arena, fit, operators, parity, vectors
     from edgepack.tflite.flatbuffer import read_graph
 
-    target, graph, named = subject.target, read_graph(subject.deployed), read_graph(subject.named)
+    target, graph, named = subject.used, read_graph(subject.deployed), read_graph(subject.named)
     needed = arena.measure(subject.deployed, target, report)
     shown = graph if target.accelerator else named
     given = vectors.store(named, subject.samples, subject.inputs)
@@ -113,7 +113,7 @@ def pack(subject: Subject, facts: Mapping[str, Any]) -> dict[str, bytes]:
     inputs, outputs = package.ports(read_graph(subject.named))
     given = vectors.store(graph, subject.samples, subject.inputs)
     made = host.run(subject.tried, given)
-    target, needed = subject.target, facts["arena"]
+    target, needed = subject.used, facts["arena"]
     contents = package.Contents(
         name=next(PurePath(name).stem for name in subject.sources if name.endswith(".h")),
         arrays=subject.sources,
