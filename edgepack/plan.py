@@ -81,7 +81,7 @@ def make_plan(
     Args:
         model: a path, or a Keras 2 or 3 model object.
         target: a name, or a path to a TOML file, as ``recipe``.
-        recipe: by default the target's, from where it fits the model.
+        recipe: by default the target's; a .tflite goes without its conversion.
         runtime: what runs it there; the target's first by default.
         data: what ``--data`` takes; see ``docs/data.md``.
         metric: a word that ``--metric`` takes.
@@ -96,7 +96,7 @@ def make_plan(
     """
     board, runner, whole = _asked(target, runtime, recipe)
     samples, origin = _samples(data), _origin(model, str(custom), allow_code=allow_code)
-    chosen = override(whole if recipe else whole.entered(origin.gives), settings)
+    chosen = override(whole.entered(origin.gives), settings)
     _check(chosen, origin.gives, _offered(samples, noise=calibrate_on_noise), board, runner)
     return Plan(origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -32,9 +31,10 @@ class Recipe:
     steps: tuple[Step, ...]
 
     def entered(self, form: str) -> Recipe:
-        """The recipe from its first step that takes a form; whole where none does."""
-        skipped = itertools.takewhile(lambda step: form not in step.takes, self.steps)
-        return replace(self, steps=self.steps[len(list(skipped)) :] or self.steps)
+        """The recipe without its first step, where that is the conversion to what the model is."""
+        first = self.steps[0]
+        is_done = form == first.gives and form not in first.takes and len(self.steps) > 1
+        return replace(self, steps=self.steps[1:]) if is_done else self
 
     def check(self, form: str, offered: frozenset[str], target: Target) -> None:
         """Walk the steps with form and properties in hand and refuse what cannot work.

@@ -166,6 +166,16 @@ def test_words_that_no_target_knows(edgepack: CommandLine, tiny: Path) -> None:
     )
 
 
+def test_a_recipe_that_trains_is_not_for_a_finished_model(
+    edgepack: CommandLine, models: Path
+) -> None:
+    path = models / "hello_world_int8.tflite"
+    words = ("-t", "cortex-m4", "--out", "bundle")
+    assert edgepack("build", path, "-r", "mcu-int8", *words).code == 0
+    done = edgepack("build", path, "-r", "mcu-prune-cluster-int8", *words)
+    done.refused(2, "step prune takes keras", "given tflite")
+
+
 def test_names_from_anywhere(edgepack: CommandLine, models: Path) -> None:
     odd = Path("my-model (1).tflite")
     shutil.copy(models / "hello_world_int8.tflite", odd)

@@ -115,6 +115,8 @@ def notes(manifest: Facts) -> list[str]:
     told += [f"{step['name']}: {text}" for step in manifest["steps"] for text in step["remarks"]]
     told += _forms(manifest)
     evaluation, gate = manifest["evaluation"], manifest["gate"]
+    if manifest["source"]["form"] == "tflite":
+        told.append("the model came as a .tflite and was not converted again")
     if refused := manifest["source"]["refused"]:
         told.append(f"not evaluated: {refused}")
     if evaluation and evaluation["data"] == "noise":
