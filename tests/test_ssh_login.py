@@ -213,7 +213,9 @@ print("the end")
 def start_at_terminal(program: str, *words: str) -> tuple[subprocess.Popen[bytes], int]:
     """A Python program that has a terminal of its own, and the other end of that."""
     terminal, end = pty.openpty()
-    command = ["setsid", "--ctty", sys.executable, "-c", program, *words]
+    # A test run in the background of a shell has Ctrl-C ignored, and hands that on.
+    heard = ["env", "--default-signal=INT"]
+    command = ["setsid", "--ctty", *heard, sys.executable, "-c", program, *words]
     process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end)
     os.close(end)
     return process, terminal

@@ -53,7 +53,7 @@ def command(context: click.Context, out: Path, quiet: bool) -> None:
         quiet=quiet,
     )
     click.echo(f"\n$ edgepack bench {bundle} --device local\n")
-    context.invoke(commands.get_command(context, "bench"), model=bundle, name="local")
+    context.invoke(commands.get_command(context, "bench"), models=(bundle,), names=("local",))
 
 
 def train(path: Path, report: Reporter) -> None:
