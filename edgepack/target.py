@@ -26,7 +26,7 @@ class Target:
         forms: the forms that it can run, such as tflite.
         recipe: what ``edgepack build`` uses where no recipe is named.
         runtimes: the runtimes that it can have, the default first.
-        runtime_package: the Python package of the default runtime; empty where none runs.
+        runtime_package: the Python package of the default runtime; empty where only C runs.
         runtime_version: of that package.
         flash_kib: for programs and models; 0 where there is a file system.
         models: what such boards call themselves in their device tree, without the revision.
@@ -68,6 +68,9 @@ FEATURES = ("fpu", "dsp", "helium")
 KERNELS = ("reference", "cmsis-nn", "esp-nn")
 """Libraries of kernels that TensorFlow Lite Micro can be built with."""
 
+PACKAGED = frozenset({"runtime_package", "runtime_version"})
+"""Keys that a target must have unless it runs nothing but C."""
+
 UNSOURCED = frozenset({"id", "name", "forms", "recipe", "sources"})
 """Keys that are this project's choice and need no source."""
 
@@ -98,6 +101,8 @@ def make_target(id: str, facts: dict[str, Any]) -> Target:
             raise TargetError(f"target {id}: unknown key {key!r}", suggest(key, list(known)))
         _check_type(id, key, value, str(known[key].type))
     required = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
+    if facts.get("forms") != ["c"]:
+        required |= PACKAGED
     if missing := sorted(required - facts.keys()):
         raise TargetError(
             f"target {id}: missing {', '.join(missing)}", "a target states each of these facts"

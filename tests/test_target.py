@@ -167,10 +167,15 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     assert "cores = 4" in caught.value.hint
 
 
-@pytest.mark.parametrize("key", sorted(FACTS.keys() - {"runtime_package", "runtime_version"}))
+@pytest.mark.parametrize("key", sorted(FACTS))
 def test_each_missing_key_is_named(key: str) -> None:
     with pytest.raises(TargetError, match=f"target mine: missing {key}$"):
         make_target("mine", {k: v for k, v in FACTS.items() if k != key})
+
+
+def test_what_runs_only_c_has_no_package() -> None:
+    facts = {k: v for k, v in FACTS.items() if not k.startswith("runtime_")} | {"forms": ["c"]}
+    assert make_target("mine", facts).runtime_package == ""
 
 
 def test_all_missing_keys_are_named_at_once() -> None:
