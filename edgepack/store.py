@@ -76,13 +76,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def source_digest(module: str) -> str:
-    """sha256 over a module's file, all files of edgepack that it imports, however deep, and the
-    tables beside them.
-    """
+    """sha256 over a module's file, all that it imports of edgepack, and the tables beside them."""
     digest = hashlib.sha256()
     files = _closure(module)
-    tables = {t.name: t for folder in {p.parent for p in files.values()} for t in _tables(folder)}
-    for name, path in sorted((files | tables).items()):
+    for folder in {path.parent for path in files.values()}:
+        files |= {str(table.relative_to(PACKAGE)): table for table in _tables(folder)}
+    for name, path in sorted(files.items()):
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -150,3 +150,13 @@ def test_keys_depend_on_every_part() -> None:
 def test_the_source_digest_follows_imports() -> None:
     assert source_digest("edgepack.steps.strip") != source_digest("edgepack.steps.convert")
     assert source_digest("edgepack.errors") == source_digest("edgepack.errors")
+
+
+def test_the_source_digest_covers_the_tables_beside_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = source_digest.__wrapped__
+    before = digest("edgepack.micro.operators"), digest("edgepack.errors")
+    monkeypatch.setattr("edgepack.store._tables", lambda folder: ())
+    assert digest("edgepack.micro.operators") != before[0]
+    assert digest("edgepack.errors") == before[1], "beside it is no table"

@@ -251,7 +251,6 @@ def run(
     inputs: Sequence[Sequence[NDArray[Any]]],
     *,
     runtime: Runtime = "tflm",
-    reset: bool = False,
 ) -> list[list[NDArray[Any]]]:
     """The stored outputs of a sequence of invocations, in a fresh interpreter and its own process.
 
@@ -259,14 +258,13 @@ def run(
         model: the flatbuffer.
         inputs: a row of arrays for each invocation, in the graph's order, as the model stores them.
         runtime: where it runs.
-        reset: forget variables between invocations.
 
     Raises:
         MissingExtraError: if TensorFlow Lite Micro is not installed.
         ModelError: if the runtime refuses the model, crashes or takes too long.
     """
     with Session() as session:
-        return session.run(session.load(model, inputs), runtime, reset=reset)
+        return session.run(session.load(model, inputs), runtime)
 
 
 def generous_arena(graph: Graph, model_bytes: int) -> int:
