@@ -111,7 +111,7 @@ def input_details(interpreter: Any, samples: Samples) -> Dict[str, Any]:
         wanted, given = (", ".join(sorted(names)) for names in (inputs, samples.arrays))
         raise RefusedError("inputs", "the model takes %s, the file holds %s" % (wanted, given))
     for name, detail in inputs.items():
-        shape, found = tuple(detail["shape_signature"]), samples.arrays[name].shape
+        shape, found = tuple(map(int, detail["shape_signature"])), samples.arrays[name].shape
         same = len(shape) == len(found) and all(s in (-1, f) for s, f in zip(shape[1:], found[1:]))
         if not same or not shape:
             raise RefusedError("inputs", "%s is %s, not %s" % (name, found, shape))
