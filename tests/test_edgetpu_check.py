@@ -106,7 +106,7 @@ UNFIT: dict[str, tuple[str, list[Tensor], Tensor, dict[str, Any], str]] = {
         *("CONV_2D", [X, tensor(4, 1, 1, 4, values=np.zeros(16), dtype="float32")], X, {}),
         "constants of float32",
     ),
-    "open": ("ADD", [X, tensor(1, 8, is_open=True)], X, {}, "open until run time"),
+    "open": ("ADD", [X, tensor(1, 8, open_at=(1,))], X, {}, "open until run time"),
     "batch": ("ADD", [tensor(2, 8, 8, 4), X], X, {}, "more than 3 dimensions"),
     "new": ("ADD", [X, X], X, {"version": 5}, "newer than the compiler"),
     "computed weights": ("CONV_2D", [X, tensor(4, 1, 1, 4)], X, {}, "input 1 is computed"),
@@ -306,7 +306,7 @@ def any_tensor(draw: Any) -> Tensor:
         *(0, "", shape, dtype, tuple(map(float, numbers)), numbers),
         is_constant=stored is not None,
         stored=None if stored is None else np.frombuffer(stored, np.uint8),
-        is_open=any(n < 0 for n in shape),
+        open_at=tuple(i for i, n in enumerate(shape) if n < 0),
     )
 
 

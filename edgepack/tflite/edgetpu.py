@@ -119,7 +119,7 @@ def _problems(graph: Graph) -> Iterator[str]:
             f" {quantization or 'in floats'}: convert it to int8"
         )
     used = {i for o in graph.operators for i in (*o.inputs, *o.outputs) if i >= 0}
-    if count := sum(graph.tensors[i].is_open for i in used):
+    if count := sum(bool(graph.tensors[i].open_at) for i in used):
         yield f"{count} x tensor of a size that is open until run time: convert with a fixed batch"
     for code, version in sorted({(o.code, o.version) for o in graph.operators}):
         if _is_too_new(code, version):
@@ -173,7 +173,7 @@ def _tensor_reasons(graph: Graph, operator: Operator) -> Iterator[str]:
         yield f"it has constants of {', '.join(odd)}"
     if any(t.sparsity is not None for t in constants):
         yield "its constants are encoded sparsely"
-    if any(t.is_open for t in used):
+    if any(t.open_at for t in used):
         yield "its size is open until run time"
     if deep := next((t for t in data if _is_deep(t)), None):
         yield f"its tensor {'x'.join(map(str, deep.shape))} has more than {INNER} dimensions"

@@ -56,8 +56,7 @@ class Tensor:
         size_bytes: of the constant data; 0 where it has none.
         is_constant: whether its values lie in the file.
         is_variable: whether it keeps its values between runs.
-        is_open: whether one of its dimensions is open until run time.
-        open_at: which dimensions are.
+        open_at: which of its dimensions are open until run time.
     """
 
     index: int
@@ -70,7 +69,6 @@ class Tensor:
     size_bytes: int = 0
     is_constant: bool = False
     is_variable: bool = False
-    is_open: bool = False
     open_at: tuple[int, ...] = ()
     stored: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     sparsity: Any = field(default=None, repr=False, compare=False)
@@ -218,7 +216,6 @@ def _tensor(index: int, tensor: Any, buffers: Any) -> Tensor:
         size_bytes=size,
         is_constant=data is not None and bool(size or tensor.sparsity or 0 in shape),
         is_variable=bool(tensor.isVariable),
-        is_open=bool(open_at),
         open_at=tuple(sorted(open_at)),
         stored=data,
         sparsity=tensor.sparsity,
