@@ -93,10 +93,21 @@ class Firmware(Protocol):
         """
         ...
 
-    def examine(self, subject: Subject, report: Reporter) -> dict[str, Any]:
-        """Measure what the board will need, as plain data; ``problems`` lists what is not met.
+    def need(self, model: bytes, named: bytes, target: Target, report: Reporter) -> dict[str, Any]:
+        """Measure what a board will need, as plain data; ``problems`` lists what does not fit.
 
-        A problem has a ``message`` and a ``hint``.
+        Args:
+            model: the .tflite that the board runs.
+            named: what it was made from, with the names of its layers; the same where it was not.
+            target: the board, without its accelerator unless the model is compiled for that.
+            report: hears of progress.
+        """
+        ...
+
+    def examine(self, subject: Subject, report: Reporter) -> dict[str, Any]:
+        """What `need` tells, and whether the board will compute what this machine does.
+
+        Each of its ``problems`` has a ``message`` and a ``hint``.
         """
         ...
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgepack import audit
+from edgepack import audit, firmware
 from edgepack.artifact import sha256_of, tflite_form
 from edgepack.bundle import MANIFEST, read_bundle
 from edgepack.errors import InputError, ModelError
+from edgepack.progress import Reporter, silent
 from edgepack.source import ModelSource, open_model
 from edgepack.target import Target, read_target, target_names
 from edgepack.tflite import edgetpu
@@ -39,41 +41,66 @@ def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[s
     return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)
 
 
-FORECAST = "edgetpu"
+EDGETPU = "edgetpu"
 """The form whose compiler can be forecast."""
 
 
-def expect(path: Path, target: Target) -> dict[str, Any]:
-    """What the compiler for a target's accelerator is expected to make of a model.
+def expect(path: Path, target: Target, report: Reporter = silent) -> dict[str, Any]:
+    """What is to be expected of a model on a target, before it is built for that.
 
     Args:
         path: a ``.tflite`` file, or a bundle's folder.
-        target: one that runs a compiled form.
+        target: one with an Edge TPU, or a microcontroller.
+        report: hears of progress.
 
     Returns:
-        ``target``, ``runtime``, ``mapped`` and ``on_cpu`` (numbers of operators), ``problems`` (why
-        the model would be refused) and ``operators``, each with ``reasons`` why it would run on the
-        CPU, and a ``note`` of what no check can tell.
+        ``firmware`` for a microcontroller, as in a manifest but without parity; else ``expected``
+        with ``target``, ``runtime``, ``mapped`` and ``on_cpu`` (numbers of operators), ``problems``
+        (why the model would be refused) and ``operators``, each with ``reasons`` why it would run
+        on the CPU, and a ``note`` of what no check can tell.
 
     Raises:
-        InputError: if there is no such forecast for the target, or the file is no ``.tflite``.
+        InputError: if nothing can be told for the target, or the file is no ``.tflite``.
+        ModelError: if a microcontroller's runtime cannot run it.
     """
-    if FORECAST not in target.forms:
-        known = [name for name in target_names() if FORECAST in read_target(name).forms]
+    runtime = firmware.find(target.runtimes[0])
+    if EDGETPU not in target.forms and runtime is None:
+        known = [name for name in target_names() if EDGETPU in read_target(name).forms]
         raise InputError(
             f"there is no forecast for target {target.id}, which has no Edge TPU",
-            f"give one of {', '.join(known)}; for a microcontroller edgepack build tells what it"
-            " needs",
+            f"give one of {', '.join(known)}, or a microcontroller such as cortex-m4",
         )
+    model = _flatbuffer(path, target)
+    if runtime:
+        return {"firmware": _needed(runtime, model.read_bytes(), target, report)}
+    return {"expected": _mapped(model, target)}
+
+
+def _flatbuffer(path: Path, target: Target) -> Path:
+    """The file itself, or a bundle's; not compiled, unless the target is an Ethos-U."""
     if (path / MANIFEST).is_file():
         manifest = read_bundle(path).manifest
-        path = path / str((manifest.get("compiled_from") or manifest["model"])["path"])
+        plain = None if target.accelerator else manifest.get("compiled_from")
+        return path / str((plain or manifest["model"])["path"])
     if path.suffix != ".tflite":
         raise ModelError(
             f"{path} is no .tflite, and only that can be checked for {target.id}",
             f"build it first: edgepack build {path} --target {target.id} --recipe int8",
         )
-    expected = edgetpu.forecast(read_graph(path))
+    return path
+
+
+def _needed(
+    runtime: firmware.Firmware, model: bytes, target: Target, report: Reporter
+) -> dict[str, Any]:
+    if tflite_form(model) != "ethosu":
+        target = replace(target, accelerator="")
+    runtime.check(model)
+    return runtime.need(model, model, target, report)
+
+
+def _mapped(model: Path, target: Target) -> dict[str, Any]:
+    expected = edgetpu.forecast(read_graph(model))
     return {
         "target": target.id,
         "runtime": edgetpu.RUNTIME,

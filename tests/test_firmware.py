@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tiny import CommandLine
 
 from edgepack.bundle import verify
 from edgepack.micro.arena import measured
+from edgepack.plugins import data_folder
 
 INT8 = ("hello_world_int8", "keyword_scrambled_8bit", "micro_speech_quantized", "ae_int8")
 OTHERS = ("person_detect", "dscnn_int8", "resnet8_int8", "mbv1_int8")
@@ -205,6 +207,49 @@ def test_inspect_shows_what_fills_the_arena(edgepack: CommandLine, models: Path)
     assert stays == sum(by_kind.values()) - by_kind["tensors that take turns"]
     told = edgepack("inspect", "bundle", "--json").json["firmware"]
     assert told == manifest["firmware"]
+
+
+def test_inspect_tells_what_a_board_would_need(edgepack: CommandLine, models: Path) -> None:
+    model = models / "dscnn_int8.tflite"
+    told = edgepack("inspect", model, "-t", "cortex-m4", "--json").json["firmware"]
+    built = build(edgepack, model)["firmware"]
+    for same in ("runtime", "target", "operators", "count", "arena", "peak", "problems"):
+        assert told[same] == built[same]
+    parts = told["fit"]["flash"]["parts"]
+    assert parts[0]["bytes"] == model.stat().st_size  # a build leaves names out
+    assert parts[1:] == built["fit"]["flash"]["parts"][1:]
+    assert set(built) - set(told) == {"parity"}
+
+
+def test_inspect_tells_what_does_not_fit(edgepack: CommandLine, models: Path) -> None:
+    shown = edgepack("inspect", models / "resnet8_int8.tflite", "-t", "rp2040")
+    assert shown.code == 0 and "DOES NOT FIT" not in shown.out
+    small = Path("small.toml")
+    text = (data_folder("targets") / "rp2040.toml").read_text()
+    small.write_text(re.sub(r"(?m)^(ram_kib|flash_kib) *= *[\d_]+", r"\1 = 32", text))
+    shown = edgepack("inspect", models / "resnet8_int8.tflite", "-t", small)
+    assert shown.out.count("DOES NOT FIT") == 2
+    for word in (
+        "bytes are needed and 32,768 there",
+        "the runtime alone is too large",
+        "over time:",
+    ):
+        assert word in shown.out
+
+
+def test_inspect_names_what_a_board_cannot_run(edgepack: CommandLine, models: Path) -> None:
+    ran = edgepack("inspect", models / "emotion_model_quantized.tflite", "-t", "cortex-m4")
+    ran.refused(2, "TensorFlow Lite Micro cannot run CONV_2D 13", "convert.quantization=int8")
+
+
+def test_inspect_looks_at_what_is_not_compiled_where_nothing_computes_that(
+    edgepack: CommandLine, models: Path
+) -> None:
+    build(edgepack, models / "dscnn_int8.tflite", "-t", "ethos-u55-128")
+    there = edgepack("inspect", "bundle", "-t", "ethos-u55-128", "--json").json["firmware"]
+    assert there["peak"] is None and there["operators"] == ["AddEthosU"]
+    here = edgepack("inspect", "bundle", "-t", "cortex-m4", "--json").json["firmware"]
+    assert here["peak"]["at"]["size_bytes"] > 0
 
 
 def test_a_model_that_an_accelerator_does_not_compute_needs_no_driver(

@@ -28,7 +28,7 @@ def render(facts: Facts) -> str:
         _memory(facts["fit"]),
         *_largest(facts),
         f"arena: {facts['arena']['constant_bytes']:,} bytes. {facts['arena']['why']}",
-        *_parity(facts["parity"]),
+        *(_parity(facts["parity"]) if "parity" in facts else ()),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -43,7 +43,8 @@ def _firmware(facts: Facts | None) -> list[str]:
     if not facts:
         return []
     peak = [summary.over_time(facts["peak"])] if facts["peak"] else []
-    return [summary.render(facts), *peak]
+    problems = [f"{problem['message']}\n  {problem['hint']}" for problem in facts["problems"]]
+    return [summary.render(facts), *peak, *problems]
 
 
 def _slots(facts: Facts) -> str:

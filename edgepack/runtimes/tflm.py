@@ -63,28 +63,37 @@ def run(
     return vectors.read(graph, host.run(model, vectors.store(graph, samples, inputs)), outputs)
 
 
-def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
-    """The arena, who fills it, whether all of it fits, and parity with LiteRT."""
-    from edgepack.micro import arena, fit, operators, parity, vectors
+def need(model: bytes, named: bytes, target: Target, report: Reporter) -> dict[str, Any]:
+    """The arena, who fills it, and whether all of it fits."""
+    from edgepack.micro import arena, fit, operators
     from edgepack.tflite.flatbuffer import read_graph
 
-    target, graph, named = subject.used, read_graph(subject.deployed), read_graph(subject.named)
-    needed = arena.measure(subject.deployed, target, report)
-    shown = graph if target.accelerator else named
-    given = vectors.store(named, subject.samples, subject.inputs)
-    compared = parity.compare(subject.named, given, report)
-    room = fit.judge(len(subject.deployed), shown, needed.constant_bytes, target)
+    graph, layers = read_graph(model), read_graph(named)
+    needed = arena.measure(model, target, report)
+    shown = graph if target.accelerator else layers
+    room = fit.judge(len(model), shown, needed.constant_bytes, target)
     return {
         "runtime": outside(),
         "target": target.id,
         "operators": list(operators.calls(graph)),
         "count": sum(len(part.operators) for part in (graph, *graph.bodies)),
         "arena": needed.facts(),
-        "peak": None if target.accelerator else _peak(named, needed, target),
-        "parity": compared.facts(),
+        "peak": None if target.accelerator else _peak(layers, needed, target),
         "fit": room.facts(),
-        "problems": [*_differences(compared), *room.problems()],
+        "problems": list(room.problems()),
     }
+
+
+def examine(subject: Subject, report: Reporter) -> dict[str, Any]:
+    """What is needed, and parity with LiteRT."""
+    from edgepack.micro import parity, vectors
+    from edgepack.tflite.flatbuffer import read_graph
+
+    needed = need(subject.deployed, subject.named, subject.used, report)
+    given = vectors.store(read_graph(subject.named), subject.samples, subject.inputs)
+    compared = parity.compare(subject.named, given, report)
+    problems = [*_differences(compared), *needed["problems"]]
+    return {**needed, "parity": compared.facts(), "problems": problems}
 
 
 def _peak(named: Graph, needed: Arena, target: Target) -> dict[str, Any]:
