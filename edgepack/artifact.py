@@ -41,6 +41,16 @@ def tflite_form(data: bytes) -> str:
     return "ethosu" if ETHOSU_OPERATOR.encode() + b"\0" in data else "tflite"
 
 
+def sha256_of_folder(folder: Path) -> str:
+    """The sha256 over the names and bytes of a folder's files; links are not followed."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
+        digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes as hex digits; the file is streamed."""
     import hashlib

@@ -123,7 +123,9 @@ class Chain:
     def find(self, step: Step, parent: Artifact) -> Stage | None:
         """The stage after a step, if it is in the store."""
         result = self.store.get(self.key(step, parent))
-        return stage_of(result, step.gives, parent.properties | step.adds) if result else None
+        if result is None:
+            return None
+        return stage_of(result, step.result(parent.form), parent.properties | step.adds)
 
     def run(self, step: Step, parent: Stage) -> Stage:
         """The stage after a step: from the store, or made now.
@@ -146,17 +148,18 @@ class Chain:
 
     def _make(self, key: str, step: Step, parent: Stage) -> Stage:
         started = time.perf_counter()
-        scope = self._keras() if parent.artifact.form in TRAINABLE else contextlib.nullcontext()
+        taken, form = parent.artifact.form, step.result(parent.artifact.form)
+        scope = self._keras() if {taken, form} & TRAINABLE else contextlib.nullcontext()
         with self.store.checkpoints(key) as folder, scope:
             model = parent.model if parent.model is not None else self.load(parent)
             before = parent.facts["structure"]
             facts = self._facts(step, model)
             made = _apply(step, model, self._given(step, parent, folder, facts))
-            after = before if step.gives in COMPILED else audit.audit(step.gives, made)
+            after = before if form in COMPILED else audit.audit(form, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
-            result = self.store.put(key, contents(step.gives, made), facts)
-        return stage_of(result, step.gives, parent.artifact.properties | step.adds, made)
+            result = self.store.put(key, contents(form, made), facts)
+        return stage_of(result, form, parent.artifact.properties | step.adds, made)
 
     @contextlib.contextmanager
     def _keras(self) -> Iterator[None]:

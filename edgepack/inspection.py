@@ -180,7 +180,7 @@ def _inspect_keras(source: ModelSource, path: Path) -> dict[str, Any]:
     from edgepack.network import walk
 
     keras.start(0)
-    model = plugins.load("forms", source.form).read(path, source.custom, source.allow_code)
+    model = plugins.load("forms", source.form).read(source)
     return {
         **_head(path, source.form),
         "quantization": "",

@@ -28,7 +28,7 @@ def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stag
         return found
     report(Progress(f"read {origin.name}", 0, 0))
     with store.lock(_key(origin)):
-        return find(origin, store) or _read_now(origin, store, seed)
+        return find(origin, store) or _read_now(origin, store, seed, report)
 
 
 def _key(origin: ModelSource) -> str:
@@ -43,17 +43,17 @@ def _key(origin: ModelSource) -> str:
     )
 
 
-def _read_now(origin: ModelSource, store: Store, seed: int) -> Stage:
+def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
     started = time.perf_counter()
     form = plugins.load("forms", origin.form)
     if origin.path:
-        form.check(origin.path)
+        form.check(origin)
     if origin.gives in TRAINABLE:
         keras.start(seed)
     if origin.path is None:
         model = form.read_object(origin.model, origin.custom)
     else:
-        model = form.read(origin.path, origin.custom, origin.allow_code)
+        model = form.read(origin, report)
     files = contents(origin.gives, model)
     facts = {
         **form.slots(model),

@@ -48,7 +48,7 @@ def describe_steps(recipe: Recipe, stages: Sequence[Stage]) -> list[dict[str, An
                 "settings": asdict(step),
                 "seconds": round(stage.facts["seconds"], 3),
                 "cached": stage.cached,
-                "form": step.gives,
+                "form": stage.artifact.form,
                 "sha256": stage.artifact.sha256,
                 "loss": stage.facts["loss"],
                 "findings": stage.facts["findings"],

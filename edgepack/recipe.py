@@ -53,7 +53,7 @@ class Recipe:
             step.check_after(self.steps[:i])
             step.check_target(target)
             properties |= step.adds
-            form = step.gives
+            form = step.result(form)
         if form not in target.forms:
             raise RecipeError(
                 f"recipe {self.name} ends in the form {form},"
@@ -84,6 +84,7 @@ def _check_step(
             _data_hint(missing),
         )
     step.check()
+    step.check_form(form)
 
 
 def _data_hint(missing: frozenset[str]) -> str:

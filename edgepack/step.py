@@ -88,7 +88,7 @@ class Step:
 
     Attributes:
         takes: the forms that it accepts.
-        gives: the form that it returns.
+        gives: the form that it returns; empty where that is the form that it was given.
         adds: properties that it gives to a model.
         breaks: properties that a model must not have, because the step would lose them.
         extras: the extras of the package that must be installed.
@@ -117,8 +117,15 @@ class Step:
         """What of `NEEDS` these settings ask for."""
         return frozenset()
 
+    def result(self, form: str) -> str:
+        """The form that it returns for a form that it takes."""
+        return self.gives or form
+
     def check(self) -> None:
         """Refuse settings that contradict one another with a RecipeError; imports nothing heavy."""
+
+    def check_form(self, form: str) -> None:
+        """Refuse settings that mean nothing for a form that it takes with a RecipeError."""
 
     def check_after(self, earlier: Sequence[Step]) -> None:
         """Refuse earlier steps with a RecipeError where this one cannot take what they give."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgepack import keras
+from edgepack import keras, plugins
 from edgepack.data.dataset import Dataset, Split
+from edgepack.source import open_model
 from edgepack.step import Given
 from edgepack.target import read_target
 from edgepack.tflite.interpreter import Interpreter
@@ -16,6 +18,18 @@ from edgepack.tflite.interpreter import Interpreter
 def given(dataset: Dataset | None = None, **facts: Any) -> Given:
     """What a step is handed, for the machine that tests run on."""
     return Given(read_target("linux-x86_64"), dataset, **facts)
+
+
+def read_model(path: Path, custom: Path | str = "", **options: Any) -> Any:
+    """What a build makes of a model file before its first step."""
+    origin = open_model(path, custom=str(custom), **options)
+    return plugins.load("forms", origin.form).read(origin)
+
+
+def check_model(path: Path) -> None:
+    """What a build refuses at once."""
+    origin = open_model(path)
+    plugins.load("forms", origin.form).check(origin)
 
 
 def separable_network() -> Any:

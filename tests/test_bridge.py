@@ -8,11 +8,11 @@ from typing import Any
 import keras_zoo as zoo
 import numpy as np
 import pytest
+from samples import read_model as read
 
 from edgepack import keras
 from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import ModelError
-from edgepack.forms import keras as form
 from edgepack.network import bridge, bridge_check, bridge_layers, graph
 from edgepack.network.walk import inputs_of, output_names, outputs_of
 from edgepack.plugins import class_of, load
@@ -43,7 +43,7 @@ def test_every_kind_of_layer(version: int, name: str, tmp_path: Path) -> None:
     file = tmp_path / ("model.h5" if version == 2 and name in zoo.ACTIVATIONS else "model.keras")
     original.save(file)
 
-    model = form.read(file)
+    model = read(file)
 
     assert all(not hasattr(layer, "_nodes_by_depth") for layer in model.layers)
     assert inputs_of(model) == inputs_of(original)
@@ -245,13 +245,13 @@ def test_rebuild_fixes_the_batch_and_replaces_layers() -> None:
 
 
 def test_a_real_legacy_model(models: Path) -> None:
-    model = form.read(models / "emotion_model.hdf5")
+    model = read(models / "emotion_model.hdf5")
     assert model.count_params() == 58423
     assert inputs_of(model) == [("input_1", (None, 64, 64, 1), "float32")]
 
 
 def test_a_real_keras3_model(models: Path) -> None:
-    model = form.read(models / "mobilenet_v2_035_96.keras")
+    model = read(models / "mobilenet_v2_035_96.keras")
     original = keras.keras3().models.load_model(models / "mobilenet_v2_035_96.keras")
     x = bridge_check.sample_inputs(model)
     np.testing.assert_allclose(model(x[0]), original(x[0]), atol=1e-6)

@@ -15,6 +15,8 @@ import h5py
 import keras_zoo as zoo
 import numpy as np
 import pytest
+from samples import check_model as check
+from samples import read_model as read
 
 from edgepack import keras
 from edgepack.errors import ModelError
@@ -91,7 +93,7 @@ def test_suffixes() -> None:
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.hdf5"])
 def test_every_suffix_of_both_versions(version: int, name: str, tmp_path: Path) -> None:
-    model = form.read(saved(version, tmp_path, lambda n: n.ReLU(), name))
+    model = read(saved(version, tmp_path, lambda n: n.ReLU(), name))
     assert [type(x).__name__ for x in model.layers] == ["InputLayer", "Dense", "ReLU"]
 
 
@@ -249,7 +251,7 @@ def test_files_that_are_no_models(
     for version in (2, 3):
         monkeypatch.setattr(package(version).models, "load_model", None)
     with pytest.raises(ModelError, match=message):
-        form.read(path)
+        read(path)
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
@@ -277,13 +279,13 @@ def test_weights_from_elsewhere_are_refused(
     else:
         path.write_bytes(inner.getvalue())
     with pytest.raises(ModelError, match=message):
-        form.check(path)
+        check(path)
 
 
 def test_the_weights_of_an_archive_must_be_whole(tmp_path: Path) -> None:
     path = saved(3, tmp_path, lambda n: n.ReLU())
     with pytest.raises(ModelError, match="damaged or cut short"):
-        form.check(replaced(path, "model.weights.h5", b"no HDF5"))
+        check(replaced(path, "model.weights.h5", b"no HDF5"))
 
 
 def test_weights_too_large_for_memory_are_judged_on_disk(
@@ -291,12 +293,12 @@ def test_weights_too_large_for_memory_are_judged_on_disk(
 ) -> None:
     path = saved(3, tmp_path, lambda n: n.ReLU())
     monkeypatch.setattr(hdf5, "IN_MEMORY", 100)
-    form.check(path)
+    check(path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(ModelError, match=r"no room to unpack model.weights.h5") as caught:
-            form.check(path)
+            check(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "TMPDIR" in caught.value.hint
@@ -311,13 +313,13 @@ def test_a_newer_keras_is_named(version: str, tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=rf"Keras {version}, newer than the {keras.keras3().__version__}"
     ):
-        form.read(path)
+        read(path)
 
 
 def test_a_newer_minor_that_loads_is_taken(tmp_path: Path) -> None:
     path = saved(3, tmp_path, lambda n: n.ReLU(name="here"))
     edited(path, lambda c: c.update(keras_version="3.999.0"), "metadata.json")
-    assert form.read(path).output_names == ["here"]
+    assert read(path).output_names == ["here"]
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -325,9 +327,9 @@ def test_a_newer_minor_that_loads_is_taken(tmp_path: Path) -> None:
 def test_code_needs_leave(version: int, name: str, tmp_path: Path) -> None:
     path = saved(version, tmp_path, lambda n: n.Lambda(lambda x: x * 2 + 1, name="twice"), name)
     with pytest.raises(ModelError, match=r"'twice' \(Lambda\).*carries code") as caught:
-        form.read(path)
+        read(path)
     assert "--allow-code" in caught.value.hint
-    model = form.read(path, allow_code=True)
+    model = read(path, allow_code=True)
     x = np.ones((1, *zoo.FLAT), np.float32)
     dense = model.layers[1]
     np.testing.assert_allclose(model(x), np.asarray(dense(x)) * 2 + 1, rtol=1e-6)
@@ -363,9 +365,9 @@ def test_tensorflow_functions_that_do_more_than_compute_are_code(
     inputs = k.Input(zoo.FLAT)
     path = tmp_path / "m.h5"
     k.Model(inputs, tf.nn.relu(inputs) + 1.0).save(path)
-    assert form.read(path)
+    assert read(path)
     with pytest.raises(ModelError, match=rf"\(TFOpLambda\) of m.h5 calls .*'{function}'") as caught:
-        form.read(_with_function(path, function))
+        read(_with_function(path, function))
     assert "--allow-code" in caught.value.hint
 
 
@@ -380,7 +382,7 @@ def test_functions_that_only_compute_need_no_leave(tmp_path: Path) -> None:
     model = k.Model(inputs, tf.split(tf.pad(x, ((0, 0), (1, 1))), 2, axis=1)[0])
     model.save(tmp_path / "m.h5")
     values = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
-    np.testing.assert_allclose(form.read(tmp_path / "m.h5")(values), model(values), rtol=1e-5)
+    np.testing.assert_allclose(read(tmp_path / "m.h5")(values), model(values), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["InstanceMethod", "InstanceProperty", "TensorFlowOpLayer"])
@@ -389,7 +391,7 @@ def test_layers_that_reach_anything_are_code(kind: str, tmp_path: Path) -> None:
     module = "tf_keras.src.engine.base_layer"
     edited(path, lambda c: c["config"]["layers"][-1].update(module=module, class_name=kind))
     with pytest.raises(ModelError, match=rf"'here' \({kind}\).*carries code"):
-        form.read(path)
+        read(path)
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -401,7 +403,7 @@ def test_a_vocabulary_is_no_path(version: int, tmp_path: Path) -> None:
         lambda c: c["config"]["layers"][-1].update(class_name="StringLookup", config=lookup),
     )
     with pytest.raises(ModelError, match=r"'here' \(StringLookup\).*reads the file '/etc/passwd'"):
-        form.read(path)
+        read(path)
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -415,7 +417,7 @@ def test_classes_from_elsewhere_are_not_imported(
     path = saved(version, tmp_path, lambda n: n.ReLU(name="here"))
     edited(path, lambda c: c["config"]["layers"][-1].update(module=module, class_name=kind))
     with pytest.raises(ModelError, match=rf"layer 'here'.* needs '{kind}'") as caught:
-        form.read(path)
+        read(path)
     assert "--custom FILE.py" in caught.value.hint
 
 
@@ -429,7 +431,7 @@ def test_a_function_of_python_is_no_activation(tmp_path: Path) -> None:
     }
     edited(path, lambda c: c["config"]["layers"][-1]["config"].update(activation=spell))
     with pytest.raises(ModelError, match=r"layer 'here'.*'exec'"):
-        form.read(path)
+        read(path)
 
 
 def test_what_only_training_needs_does_not_matter(tmp_path: Path) -> None:
@@ -441,7 +443,7 @@ def test_what_only_training_needs_does_not_matter(tmp_path: Path) -> None:
     model = zoo.chain(zoo.FLAT, lambda n: n.Dense(3))(k)
     model.compile("adam", my_loss)
     model.save(tmp_path / "m.keras")
-    assert form.read(tmp_path / "m.keras")
+    assert read(tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -459,8 +461,8 @@ def test_custom_layers_and_functions(version: int, tmp_path: Path) -> None:
     model.save(tmp_path / "m.keras")
 
     with pytest.raises(ModelError, match=r"--custom|needs"):
-        form.read(tmp_path / "m.keras")
-    flat = form.read(tmp_path / "m.keras", file)
+        read(tmp_path / "m.keras")
+    flat = read(tmp_path / "m.keras", file)
 
     assert issubclass(type(flat.get_layer("scale")), keras.tf_keras().layers.Layer)
     x = np.random.default_rng(0).normal(size=(2, *zoo.FLAT)).astype(np.float32)
@@ -490,7 +492,7 @@ def test_a_layer_that_tf_keras_lacks_can_be_given(tmp_path: Path) -> None:
         """,
     )
     path = saved(3, tmp_path, lambda n: n.RMSNormalization(name="rms"))
-    assert type(form.read(path, file).get_layer("rms")).__name__ == "RMSNormalization"
+    assert type(read(path, file).get_layer("rms")).__name__ == "RMSNormalization"
 
 
 def test_a_custom_file_that_only_keras3_runs_says_what_to_write(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from samples import check_model as check
+from samples import read_model as read
 
 from edgepack.data.checks import Slot
 from edgepack.data.noise import MOST_VALUES, make_noise
@@ -60,11 +62,11 @@ def test_ends_that_no_sample_fits_are_refused(
     changed: Callable[[Change], Path], change: Change, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        tflite.check(changed(change))
+        check(changed(change))
 
 
 def test_a_real_number_may_carry_a_scale(changed: Callable[[Change], Path]) -> None:
-    model = tflite.read(changed(typed(schema.TensorType.FLOAT32)))
+    model = read(changed(typed(schema.TensorType.FLOAT32)))
     assert tflite.slots(model)["inputs"][0][2:] == ("float32", 0.0, 1.0)
 
 
@@ -72,7 +74,7 @@ def test_a_scale_without_a_zero_point_means_0(changed: Callable[[Change], Path])
     def change(graph: Any, x: Any, y: Any) -> None:
         x.quantization.scale, x.quantization.zeroPoint = np.array([0.5], np.float32), None
 
-    model = tflite.read(changed(change))
+    model = read(changed(change))
     assert tflite.slots(model)["inputs"][0][2:] == ("float32", -64.0, 63.5)
     graph = read_graph(model)
     assert vectors.detail(graph.tensors[graph.inputs[0]])["quantization"] == (0.5, 0)
@@ -82,7 +84,7 @@ def test_a_tensor_can_be_two_outputs(changed: Callable[[Change], Path]) -> None:
     def change(graph: Any, x: Any, y: Any) -> None:
         graph.outputs = [*graph.outputs, *graph.outputs]
 
-    rows = tflite.slots(tflite.read(changed(change)))["outputs"]
+    rows = tflite.slots(read(changed(change)))["outputs"]
     assert [row[0] for row in rows] == ["output_0", "output_1"]
 
 

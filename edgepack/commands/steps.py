@@ -26,12 +26,18 @@ def command(name: str, as_json: bool) -> None:
     elif name:
         click.echo(_detail(chosen[0]))
     else:
-        rows = [(s.step_name(), " or ".join(sorted(s.takes)), s.gives, _purpose(s)) for s in chosen]
+        rows = [
+            (s.step_name(), " or ".join(sorted(s.takes)), _given(s), _purpose(s)) for s in chosen
+        ]
         click.echo(table.render(rows, ("step", "takes", "gives", "what it does")))
 
 
 def _purpose(step: type[Step]) -> str:
     return (step.__doc__ or "").strip().split("\n")[0]
+
+
+def _given(step: type[Step]) -> str:
+    return step.gives or "the same"
 
 
 def _facts(step: type[Step]) -> dict[str, object]:
@@ -51,7 +57,7 @@ def _detail(step: type[Step]) -> str:
     facts = _facts(step)
     told = [
         f"{step.step_name()}: {_purpose(step)}",
-        f"takes {' or '.join(sorted(step.takes))}, gives {step.gives}",
+        f"takes {' or '.join(sorted(step.takes))}, gives {_given(step)}",
         *(f"{word} {', '.join(sorted(v))}" for word, v in _lists(facts) if v),
     ]
     rows = [

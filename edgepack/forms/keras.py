@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.errors import EdgepackError, ModelError
+from edgepack.progress import Reporter, silent
 
 if TYPE_CHECKING:
     from edgepack.network.archive import Archive
+    from edgepack.source import ModelSource
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 gives = "keras"
+OPTIONS = ()
+"""What of a model's options means something here."""
 
 
 def matches(path: Path) -> bool:
@@ -20,36 +24,36 @@ def matches(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, custom_file: Path | None = None, allow_code: bool = False) -> Any:
+def read(origin: ModelSource, report: Reporter = silent) -> Any:  # noqa: ARG001
     """Read a saved model as a flat tf_keras model, checked against what Keras itself makes of it.
 
     Args:
-        path: the file.
-        custom_file: a Python file with the model's own layers and functions.
-        allow_code: run the code inside the archive, which Lambda layers hold. In a Keras 2 file
-            they stay Lambda layers; of Keras 3 the function is wrapped in one.
+        origin: the file, maybe with the model's own layers and functions, and whether the code
+            inside the archive may run, which Lambda layers hold. In a Keras 2 file they stay Lambda
+            layers; of Keras 3 the function is wrapped in one.
+        report: hears of progress.
 
     Raises:
         ModelError: if the file, or what is in it, cannot be used.
     """
-    found = _judged(path)
+    found = _judged(origin)
     load = _load3 if found.major == 3 else _load2
-    return load(found, custom_file, allow_code)
+    return load(found, origin.custom, origin.allow_code)
 
 
-def check(path: Path) -> None:
+def check(origin: ModelSource) -> None:
     """Refuse a broken file at once: TensorFlow is not imported.
 
     Raises:
         ModelError: if the file is no saved model, or one of a newer Keras.
     """
-    _judged(path)
+    _judged(origin)
 
 
-def _judged(path: Path) -> Archive:
+def _judged(origin: ModelSource) -> Archive:
     from edgepack.network import archive
 
-    found = archive.open_archive(path)
+    found = archive.open_archive(origin.file)
     if found.major > 3:
         raise _too_new(found)
     return found

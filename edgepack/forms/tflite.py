@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.errors import ModelError
+from edgepack.progress import Reporter, silent
 
 if TYPE_CHECKING:
+    from edgepack.source import ModelSource
     from edgepack.tflite.signature import Slots
     from edgepack.tflite.subgraph import Graph, Tensor
 
@@ -21,6 +23,8 @@ NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 MOST_VALUES = 1 << 25
 """Of one input or output; an image of 4K in colour has fewer."""
 gives = "tflite"
+OPTIONS = ()
+"""What of a model's options means something here."""
 
 
 def matches(path: Path) -> bool:
@@ -28,7 +32,7 @@ def matches(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def check(path: Path) -> None:
+def check(origin: ModelSource) -> None:
     """Refuse a broken file at once.
 
     Raises:
@@ -37,17 +41,17 @@ def check(path: Path) -> None:
     """
     from edgepack.tflite import flatbuffer
 
-    _check_ends(flatbuffer.read_graph(path))
+    _check_ends(flatbuffer.read_graph(origin.file))
 
 
-def read(path: Path, *_: object) -> bytes:
+def read(origin: ModelSource, report: Reporter = silent) -> bytes:  # noqa: ARG001
     """The file's bytes; nothing in it is code, so there is nothing to allow.
 
     Raises:
         ModelError: as `check` does.
     """
-    check(path)
-    return path.read_bytes()
+    check(origin)
+    return origin.file.read_bytes()
 
 
 def slots(model: bytes) -> dict[str, Slots]:
