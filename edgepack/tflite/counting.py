@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,38 @@ from edgepack.training.properties import Weight
 MAX_NESTING = 8
 
 Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a weight lies in a .tflite.
+
+    Attributes:
+        name: the weight's.
+        layer: the same without a number.
+        where: 0 for the graph that runs, ``1 + i`` for the body ``i``.
+        graph: that graph.
+        operator: what computes with it.
+        tensor: the stored constant.
+        axis: the dimension of the output channels.
+    """
+
+    name: str
+    layer: str
+    where: int
+    graph: Graph
+    operator: Operator
+    tensor: Tensor
+    axis: int
+
+    def weight(self) -> Weight:
+        """Its values.
+
+        Raises:
+            ModelError: if the constant's bytes do not fit its shape.
+        """
+        return Weight(self.name, _centred(self.graph, self.tensor), self.axis)
+
 
 RECURRENT = frozenset(code for code in LAYOUTS if "LSTM" in code or "RNN" in code or code == "SVDF")
 
@@ -54,7 +87,12 @@ def weights(graph: Graph) -> list[Weight]:
     Raises:
         ModelError: if a constant's bytes do not fit its shape.
     """
-    found: list[Weight] = []
+    return [place.weight() for place in places(graph)]
+
+
+def places(graph: Graph) -> list[Place]:
+    """Where the constants lie that `weights` gives, in its order and under its names."""
+    found: list[Place] = []
     titles: Counter[str] = Counter()
     for where, body in enumerate((graph, *graph.bodies)):
         constants = {tensor.index: (o, tensor, axis) for o, tensor, axis in weights_of(body)}
@@ -62,7 +100,7 @@ def weights(graph: Graph) -> list[Weight]:
             title = _title(operator, where)
             titles[title] += 1
             name = title if titles[title] == 1 else f"{title}#{titles[title]}"
-            found.append(Weight(name, _centred(body, tensor), axis))
+            found.append(Place(name, title, where, body, operator, tensor, axis))
     return found
 
 

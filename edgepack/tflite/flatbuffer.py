@@ -1,10 +1,11 @@
-"""The only door to .tflite bytes: reading, counting and stripping them."""
+"""The only door to .tflite bytes: reading, counting, editing and stripping them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from edgepack.tflite.counting import macs, parameters, weights
+from edgepack.tflite.editing import edit_weights
 from edgepack.tflite.flatbytes import load, unpack
 from edgepack.tflite.stripping import strip
 from edgepack.tflite.subgraph import Graph, Operator, Signature, Tensor, graph_of
@@ -15,6 +16,7 @@ __all__ = [
     "Operator",
     "Signature",
     "Tensor",
+    "edit_weights",
     "is_quantized",
     "macs",
     "parameters",
