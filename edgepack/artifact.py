@@ -46,9 +46,16 @@ def sha256_of_folder(folder: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
+    for path in files_of(folder):
         digest.update(f"{path.relative_to(folder)}\0{sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def files_of(place: Path) -> list[Path]:
+    """The file itself, or the files in a folder and its folders; links are not followed."""
+    if not place.is_dir():
+        return [place]
+    return sorted(p for p in place.rglob("*") if p.is_file() and not p.is_symlink())
 
 
 def sha256_of(path: Path) -> str:

@@ -6,29 +6,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgepack import audit, firmware
-from edgepack.artifact import sha256_of, tflite_form
+from edgepack import audit, entry, firmware, intake
+from edgepack.artifact import files_of, sha256_of, tflite_form
 from edgepack.bundle import MANIFEST, read_bundle
 from edgepack.errors import InputError, ModelError
+from edgepack.plan import is_converted
 from edgepack.progress import Reporter, silent
 from edgepack.source import ModelSource, open_model
+from edgepack.store import Store
 from edgepack.target import Target, read_target, target_names
 from edgepack.tflite import edgetpu
-from edgepack.tflite.flatbuffer import Graph, is_quantized, macs, read_graph
+from edgepack.tflite.flatbuffer import Graph, macs, read_graph
 
 
-def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[str, Any]:
+def inspect(path: Path, *, report: Reporter = silent, **options: Any) -> dict[str, Any]:
     """Look into a bundle, a ``.tflite`` file, or any model that a build takes.
 
     Args:
-        path: a bundle's folder or a model file.
-        custom: a Python file with the model's own layers.
-        allow_code: whether code inside the file may run.
+        path: a bundle's folder, or a model's file or folder.
+        report: hears of progress.
+        options: of `edgepack.source.open_model`.
 
     Returns:
         ``path``, ``form``, ``size_bytes``, ``sha256``, ``quantization``, ``inputs``, ``outputs``,
         ``operators`` (layers of a Keras model), ``tensors`` (constants, the largest first) and
-        ``structure`` as `edgepack.audit.audit` tells it; of a bundle ``firmware``, too.
+        ``structure`` as `edgepack.audit.audit` tells it; of a bundle ``firmware``, too; of a
+        ``.tflite`` ``obstacles``, why it cannot be made trainable. What must be converted to a
+        ``.tflite`` first is shown as that.
 
     Raises:
         InputError: if it is none of these.
@@ -36,9 +40,11 @@ def inspect(path: Path, *, custom: str = "", allow_code: bool = False) -> dict[s
     if (path / MANIFEST).is_file():
         bundle = read_bundle(path)
         return _inspect_tflite(bundle.model) | {"firmware": bundle.manifest.get("firmware")}
-    if path.suffix == ".tflite":
-        return _inspect_tflite(path)
-    return _inspect_keras(open_model(path, custom=custom, allow_code=allow_code), path)
+    origin = open_model(path, **options)
+    if is_converted(origin):
+        made = intake.read(origin, Store(), 0, report).artifact.path
+        return _inspect_tflite(made) | _head(origin)
+    return _inspect_tflite(path) if origin.form == "tflite" else _inspect_keras(origin)
 
 
 EDGETPU = "edgetpu"
@@ -123,16 +129,22 @@ def _placement(placement: edgetpu.Placement) -> dict[str, Any]:
     }
 
 
-def _head(path: Path, form: str) -> dict[str, Any]:
-    size = path.stat().st_size
-    return {"path": str(path), "form": form, "size_bytes": size, "sha256": sha256_of(path)}
+def _head(origin: ModelSource) -> dict[str, Any]:
+    size = sum(path.stat().st_size for path in files_of(origin.file))
+    facts = {"path": str(origin.file), "form": origin.form, "size_bytes": size}
+    return {**facts, "sha256": origin.sha256}
 
 
 def _inspect_tflite(path: Path) -> dict[str, Any]:
     graph = read_graph(path)
+    found = entry.look(path)
     return {
-        **_head(path, tflite_form(path.read_bytes())),
-        "quantization": is_quantized(graph),
+        "path": str(path),
+        "form": tflite_form(path.read_bytes()),
+        "size_bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "quantization": found.quantized,
+        "obstacles": [*found.obstacles] if not entry.is_final(found) else ["it is quantized"],
         "inputs": [_tensor(graph, i) for i in graph.inputs],
         "outputs": [_tensor(graph, i) for i in graph.outputs],
         "operators": _operators(graph),
@@ -175,14 +187,14 @@ def _constants(graph: Graph) -> list[dict[str, Any]]:
     return [_tensor(graph, tensor.index) for tensor in largest]
 
 
-def _inspect_keras(source: ModelSource, path: Path) -> dict[str, Any]:
+def _inspect_keras(source: ModelSource) -> dict[str, Any]:
     from edgepack import keras, plugins
     from edgepack.network import walk
 
     keras.start(0)
     model = plugins.load("forms", source.form).read(source)
     return {
-        **_head(path, source.form),
+        **_head(source),
         "quantization": "",
         "inputs": _slots(walk.inputs_of(model)),
         "outputs": _slots(walk.outputs_of(model)),

@@ -37,6 +37,8 @@ def _key(origin: ModelSource) -> str:
         sha256=origin.sha256,
         custom=userfile.digest(origin.custom) if origin.custom else "",
         allow_code=origin.allow_code,
+        shapes=dict(origin.shapes),
+        signature=origin.signature,
         source=source_digest(f"edgepack.forms.{origin.form}"),
         audit=source_digest("edgepack.audit"),
         versions=versions(),

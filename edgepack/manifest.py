@@ -117,7 +117,7 @@ def compose(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": environment(),
         **_asked(planned),
-        "source": describe_source(planned.model, first),
+        "source": {**describe_source(planned.model, first), "frozen": planned.frozen},
         "golden": {**golden, **run},
         "model": describe_model(name_of(final), final),
         "compiled_from": describe_model(name_of(tried), tried) if tried is not final else None,

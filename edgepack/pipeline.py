@@ -13,7 +13,7 @@ from edgepack.chain import Chain, Stage, deployed, runnable, without_model
 from edgepack.data.dataset import Dataset, fits
 from edgepack.data.noise import make_noise
 from edgepack.errors import ModelError
-from edgepack.plan import Plan
+from edgepack.plan import Plan, settle
 from edgepack.plugins import PACKAGE
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.recipe import Recipe, make_recipe, step_labels
@@ -42,6 +42,7 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     """
     store = store or Store()
     first = intake.read(planned.model, store, planned.seed, report)
+    planned = settle(planned, first.artifact.path)
     _check_runnable(planned, first)
     chain = _chain(planned, store, first, report)
     stages = [without_model(first), *run_recipe(chain, planned.recipe, first)]
@@ -72,6 +73,7 @@ def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]
     """
     store = store or Store()
     stage = intake.find(planned.model, store)
+    planned = settle(planned, stage.artifact.path) if stage else planned
     chain = _chain(planned, store, stage, silent) if stage else None
     rows = []
     for label, step in zip(step_labels(planned.recipe), planned.recipe.steps, strict=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack import firmware
+from edgepack import entry, firmware
+from edgepack.entry import Newcomer
 from edgepack.errors import InputError
 from edgepack.plugins import suggest
 from edgepack.recipe import Recipe, override, read_recipe
@@ -21,13 +22,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What the user asked for in words that depend on what the model turns out to be.
+
+    Attributes:
+        recipe: as it was read.
+        named: whether the user named it.
+        settings: words such as ``prune.sparsity=0.9``.
+        offered: what the data offers, in the words of `edgepack.step.NEEDS`.
+    """
+
+    recipe: Recipe
+    named: bool
+    settings: tuple[str, ...]
+    offered: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that decides a build, checked and nothing slow begun.
 
     Attributes:
         model: where the model comes from.
         target: what it is for.
-        recipe: the steps.
+        recipe: the steps, of which the first takes the model.
         runtime: what runs the model on the target.
         data: where samples come from, or None.
         seed: of everything random.
@@ -35,6 +53,8 @@ class Plan:
         max_drop: the gate, in units of the metric; None for none.
         evaluate: whether to judge at all.
         out: the bundle's folder; empty for the usual one.
+        asked: what else was asked for.
+        frozen: why the recipe is not the one that was asked for; empty where it is.
     """
 
     model: ModelSource
@@ -47,6 +67,8 @@ class Plan:
     max_drop: float | None
     evaluate: bool
     out: str | Path
+    asked: Asked
+    frozen: str = ""
 
     @property
     def place(self) -> Path:
@@ -75,13 +97,15 @@ def make_plan(
     allow_code: bool = False,
     calibrate_on_noise: bool = False,
     evaluate: bool = True,
+    input_shapes: Sequence[str] = (),
+    signature: str = "",
 ) -> Plan:
     """Check everything that can be checked before TensorFlow loads.
 
     Args:
         model: a path, or a Keras 2 or 3 model object.
         target: a name, or a path to a TOML file, as ``recipe``.
-        recipe: by default the target's; a .tflite goes without its conversion.
+        recipe: by default the target's; see `edgepack.entry` for a .tflite.
         runtime: what runs it there; the target's first by default.
         data: what ``--data`` takes; see ``docs/data.md``.
         metric: a word that ``--metric`` takes.
@@ -93,15 +117,66 @@ def make_plan(
         allow_code: let code inside the model's archive run.
         calibrate_on_noise: calibrate on random numbers where there is no data.
         evaluate: compare the final model with the float baseline.
+        input_shapes: words such as ``image:1,3,48,192`` for inputs with open dimensions.
+        signature: which of a SavedModel's signatures is meant.
     """
-    board, runner, whole = _asked(target, runtime, recipe)
-    samples, origin = _samples(data), _origin(model, str(custom), allow_code=allow_code)
-    chosen = override(whole.entered(origin.gives), settings)
-    _check(chosen, origin.gives, _offered(samples, noise=calibrate_on_noise), board, runner)
-    return Plan(origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out)
+    from edgepack.source import open_model
+
+    board, runner, whole = _board(target, runtime, recipe)
+    samples = _samples(data)
+    origin = open_model(
+        model,
+        custom=str(custom),
+        allow_code=allow_code,
+        input_shapes=input_shapes,
+        signature=signature,
+    )
+    offered = _offered(samples, noise=calibrate_on_noise)
+    asked = Asked(whole, bool(recipe), tuple(settings), offered)
+    chosen, why = _entered(asked, _newcomer(origin), board, runner)
+    return Plan(
+        *(origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out),
+        asked=asked,
+        frozen=why,
+    )
 
 
-def _asked(target: str, runtime: str, recipe: str) -> tuple[Target, str, Recipe]:
+def settle(planned: Plan, model: Path) -> Plan:
+    """The same plan once the model was read, where only that tells which steps it can go through.
+
+    Args:
+        planned: what was made before.
+        model: what the model was read into.
+
+    Raises:
+        RecipeError: if the model turned out to be none for the recipe.
+    """
+    if not is_converted(planned.model):
+        return planned
+    found = entry.look(model)
+    chosen, why = _entered(planned.asked, found, planned.target, planned.runtime)
+    return replace(planned, recipe=chosen, frozen=why)
+
+
+def is_converted(origin: ModelSource) -> bool:
+    """Whether reading the model makes a .tflite of what is none."""
+    return origin.gives == "tflite" != origin.form
+
+
+def _newcomer(origin: ModelSource) -> Newcomer:
+    """What the file tells before it is read; what must be converted counts as trainable."""
+    return entry.look(origin.file) if origin.form == "tflite" else Newcomer(origin.gives)
+
+
+def _entered(asked: Asked, model: Newcomer, board: Target, runtime: str) -> tuple[Recipe, str]:
+    """The steps from the model on, checked, and why they are not those of the recipe asked for."""
+    entered = entry.enter(asked.recipe, model, named=asked.named)
+    chosen = override(entered.recipe, asked.settings)
+    _check(chosen, model.form, asked.offered, board, runtime)
+    return chosen, entered.frozen
+
+
+def _board(target: str, runtime: str, recipe: str) -> tuple[Target, str, Recipe]:
     """The target, what runs the model there, and the steps towards it."""
     board = read_target(target)
     if runtime and runtime not in board.runtimes:
@@ -128,13 +203,6 @@ def _samples(data: str) -> Source | None:
     from edgepack.data.dataset import open_source
 
     return open_source(data)
-
-
-def _origin(model: Any, custom: str, *, allow_code: bool) -> ModelSource:
-    """Where the model comes from."""
-    from edgepack.source import open_model
-
-    return open_model(model, custom=custom, allow_code=allow_code)
 
 
 def _check(recipe: Recipe, form: str, offered: frozenset[str], board: Target, runtime: str) -> None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from edgepack.target import Target
 
 
+TEXTS = ("description", "frozen")
+KEYS = (*TEXTS, "steps")
+"""What a recipe's file may hold."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """An ordered list of steps.
@@ -24,17 +29,13 @@ class Recipe:
         name: the file's name, and the word on the command line.
         description: one sentence for the list of recipes.
         steps: the techniques with their settings.
+        frozen: the recipe in its place for a model that cannot be trained; empty where none is.
     """
 
     name: str
     description: str
     steps: tuple[Step, ...]
-
-    def entered(self, form: str) -> Recipe:
-        """The recipe without its first step, where that is the conversion to what the model is."""
-        first = self.steps[0]
-        is_done = form == first.gives and form not in first.takes and len(self.steps) > 1
-        return replace(self, steps=self.steps[1:]) if is_done else self
+    frozen: str = ""
 
     def check(self, form: str, offered: frozenset[str], target: Target) -> None:
         """Walk the steps with form and properties in hand and refuse what cannot work.
@@ -113,17 +114,18 @@ def read_recipe(name: str) -> Recipe:
 def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:
     """Make a recipe of the tables of its file."""
     for key in facts:
-        if key not in ("description", "steps"):
-            hint = plugins.suggest(key, ["description", "steps"])
-            raise RecipeError(f"recipe {name}: unknown key {key!r}", hint)
+        if key not in KEYS:
+            raise RecipeError(
+                f"recipe {name}: unknown key {key!r}", plugins.suggest(key, list(KEYS))
+            )
     rows = facts.get("steps")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise RecipeError(f"recipe {name} has no steps", 'add [[steps]] with step = "convert"')
-    description = facts.get("description", "")
-    if not isinstance(description, str):
-        hint = "put it in quotes"
-        raise RecipeError(f"recipe {name}: description is {description!r}, no text", hint)
-    return Recipe(name, description, tuple(_make_step(name, row) for row in rows))
+    texts = {key: facts.get(key, "") for key in TEXTS}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise RecipeError(f"recipe {name}: {key} is {text!r}, no text", "put it in quotes")
+    return Recipe(name, steps=tuple(_make_step(name, row) for row in rows), **texts)
 
 
 def _make_step(recipe: str, row: Mapping[str, Any]) -> Step:

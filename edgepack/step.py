@@ -133,6 +133,10 @@ class Step:
     def check_target(self, target: Target) -> None:
         """Refuse targets for which the technique means nothing with a RecipeError."""
 
+    def is_done(self, quantized: str) -> bool:  # noqa: ARG002
+        """Whether a .tflite that is quantized so needs this step no more."""
+        return False
+
     def outside(self) -> str:
         """Name and version of the outside program that does the work; empty where there is none.
 

@@ -23,7 +23,10 @@ from edgepack.step import NEEDS, Step
 PACKAGE = plugins.PACKAGE
 CHECKOUT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LIBRARIES = ("boards", "data", "measuring", "micro", "network", "ssh", "tflite", "training")
+LIBRARIES = (
+    *("boards", "data", "exchange", "measuring", "micro", "network", "ssh", "tflite", "thawing"),
+    "training",
+)
 FOLDERS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
 KINDS = [folder for folder in FOLDERS if folder not in LIBRARIES]
 PLUGINS = [kind for kind in KINDS if kind not in ("agent", "commands")]

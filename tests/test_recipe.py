@@ -42,15 +42,6 @@ def test_every_recipe_suits_the_targets_that_run_what_it_gives(name: str) -> Non
     )
 
 
-def test_what_is_converted_needs_no_conversion() -> None:
-    words = [step.step_name() for step in read_recipe("mcu-int8").entered("tflite").steps]
-    assert words == ["strip", "c_array"]
-    for form in ("keras", "tflite"):
-        assert read_recipe("prune-int8").entered(form) == read_recipe("prune-int8")
-    with pytest.raises(RecipeError, match="is given c"):
-        read_recipe("int8").entered("c").check("c", EVERYTHING, read_target("rpi4"))
-
-
 @pytest.mark.parametrize("name", target_names())
 def test_the_recipe_of_a_target_suits_it(name: str) -> None:
     target = read_target(name)

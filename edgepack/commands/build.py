@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgepack.commands._model_options import model_options
 from edgepack.errors import GateError
 from edgepack.table import printable_lines
 
@@ -29,8 +30,7 @@ from edgepack.table import printable_lines
     "--set", "settings", multiple=True, metavar="STEP.SETTING=VALUE", help="Change a setting."
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
-@click.option("--custom", default="", help="A Python file with the model's own layers.")
-@click.option("--allow-code", is_flag=True, help="Let code inside the model's file run.")
+@model_options
 @click.option("--calibrate-on-noise", is_flag=True, help="Calibrate on random numbers.")
 @click.option("--no-eval", is_flag=True, help="Do not compare with the float baseline.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done.")
@@ -38,13 +38,16 @@ from edgepack.table import printable_lines
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--verbose", "-v", is_flag=True, expose_value=False, help="Trace failures.")
 def command(*, dry_run: bool, as_json: bool, quiet: bool, no_eval: bool, **options: Any) -> None:
-    """Compress, convert and verify MODEL (.keras, .h5, .hdf5, .tflite) for a target.
+    """Compress, convert and verify MODEL for a target.
+
+    MODEL is a .keras, .h5, .hdf5, .onnx or .tflite file, or the folder of a SavedModel.
 
     \b
     edgepack build model.keras --target rpi4 --data digits
     edgepack build model.keras -t arduino-nano-33-ble -d data.npz
     edgepack build model.h5 -t rpi4 -r prune-int8 -d data.npz --set prune.sparsity=0.9
     edgepack build model.keras -t rpi4 -r int8 -d photos/ --max-drop 0.01 --json
+    edgepack build model.onnx -t rpi4 -d data.npz --input-shape image:1,3,48,192
     """
     from edgepack.plan import make_plan
 

@@ -25,6 +25,7 @@ def render(facts: Facts) -> str:
         ("MACs", f"{structure['macs']:,}"),
         ("zeros", f"{100 * structure['zeros']:.1f} %"),
         ("unique values", f"<= {structure['unique_in_tensor']} in a tensor"),
+        *_trainable(facts),
     ]
     return "\n\n".join(
         (
@@ -37,6 +38,14 @@ def render(facts: Facts) -> str:
             *_firmware(facts.get("firmware")),
         )
     )
+
+
+def _trainable(facts: Facts) -> list[tuple[str, str]]:
+    """Whether a finished model can be made trainable again."""
+    if "obstacles" not in facts:
+        return []
+    why = "; ".join(facts["obstacles"])
+    return [("trainable", f"no: {why}" if why else "after the step thaw")]
 
 
 def _firmware(facts: Facts | None) -> list[str]:

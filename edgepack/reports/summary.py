@@ -115,8 +115,7 @@ def notes(manifest: Facts) -> list[str]:
     told += [f"{step['name']}: {text}" for step in manifest["steps"] for text in step["remarks"]]
     told += _forms(manifest)
     evaluation, gate = manifest["evaluation"], manifest["gate"]
-    if manifest["source"]["form"] == "tflite":
-        told.append("the model came as a .tflite and was not converted again")
+    told += _intake(manifest["source"], manifest["steps"])
     if refused := manifest["source"]["refused"]:
         told.append(f"not evaluated: {refused}")
     if evaluation and evaluation["data"] == "noise":
@@ -125,6 +124,18 @@ def notes(manifest: Facts) -> list[str]:
         told.append(f"COLLAPSED: {collapse['reason']}; first at {collapse['layer'] or 'no layer'}")
     if gate:
         told.append(f"gate: {gate['drop']:.4f} of {gate['max_drop']}, {_met(gate)}")
+    return told
+
+
+def _intake(source: Facts, steps: Sequence[Facts]) -> list[str]:
+    """What was made of a model that came in finished."""
+    told = []
+    if source["form"] == "tflite" and all(step["name"] != "thaw" for step in steps):
+        told.append("the model came as a .tflite and was not converted again")
+    if source["frozen"]:
+        told.append(
+            f"frozen: the recipe asks for a model that can be trained, and {source['frozen']}"
+        )
     return told
 
 

@@ -55,6 +55,11 @@ class Convert(Step):
                 "set convert.quantization to float32 or float16, or convert.sparse to false",
             )
 
+    def is_done(self, quantized: str) -> bool:
+        """Whether the file has these numbers already; those of 8 bits used to have no sign."""
+        same = {"": "float32", "uint8": "int8"}.get(quantized, quantized) == self.quantization
+        return same and not self.sparse
+
     def apply(self, model: Any, given: Given) -> bytes:
         """The model's flatbuffer.
 
