@@ -97,10 +97,10 @@ def places(graph: Graph) -> list[Place]:
     for where, body in enumerate((graph, *graph.bodies)):
         constants = {tensor.index: (o, tensor, axis) for o, tensor, axis in weights_of(body)}
         for operator, tensor, axis in constants.values():
-            title = _title(operator, where)
-            titles[title] += 1
-            name = title if titles[title] == 1 else f"{title}#{titles[title]}"
-            found.append(Place(name, title, where, body, operator, tensor, axis))
+            layer = title(operator, where)
+            titles[layer] += 1
+            name = layer if titles[layer] == 1 else f"{layer}#{titles[layer]}"
+            found.append(Place(name, layer, where, body, operator, tensor, axis))
     return found
 
 
@@ -120,7 +120,8 @@ def parameters(graph: Graph) -> int:
     return total
 
 
-def _title(operator: Operator, where: int) -> str:
+def title(operator: Operator, where: int = 0) -> str:
+    """What an operator is called: its layer, or its code and number where names are stripped."""
     place = f"{where}." if where else ""
     return operator.layer or f"{operator.code.lower()}_{place}{operator.index}"
 

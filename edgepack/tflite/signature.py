@@ -68,22 +68,43 @@ def sign(data: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         outputs: names of the outputs.
     """
     model = flatbytes.unpack(flatbytes.load(data))
-    graph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = KEY
-    signature.subgraphIndex = 0
-    signature.inputs = _maps(inputs, graph.inputs)
-    signature.outputs = _maps(outputs, graph.outputs)
+    signature = made(model, inputs, outputs)
     for named in (*signature.inputs, *signature.outputs):
-        graph.tensors[named.tensorIndex].name = named.name
+        model.subgraphs[0].tensors[named.tensorIndex].name = named.name
     model.signatureDefs = [signature]
     return flatbytes.pack(model)
 
 
+def made(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """A SignatureDefT for the graph of a ModelT that runs, with names in that graph's order."""
+    signature = schema.SignatureDefT()
+    signature.signatureKey = KEY
+    signature.subgraphIndex = 0
+    signature.inputs = _maps(inputs, model.subgraphs[0].inputs)
+    signature.outputs = _maps(outputs, model.subgraphs[0].outputs)
+    return signature
+
+
+def arrange(data: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    """Put inputs and outputs in another order; the signatures, which know the old one, are dropped.
+
+    Args:
+        data: a flatbuffer.
+        inputs: the present places of the inputs, in their new order.
+        outputs: the same of the outputs; what is left out is no output any more.
+    """
+    model = flatbytes.unpack(flatbytes.load(data))
+    graph = model.subgraphs[0]
+    graph.inputs = [int(graph.inputs[place]) for place in inputs]
+    graph.outputs = [int(graph.outputs[place]) for place in outputs]
+    model.signatureDefs = []
+    return flatbytes.pack(model)
+
+
 def _maps(names: Sequence[str], tensors: Sequence[int]) -> list[Any]:
-    made = []
+    maps = []
     for name, index in zip(names, tensors, strict=True):
         tensor = schema.TensorMapT()
         tensor.name, tensor.tensorIndex = name, int(index)
-        made.append(tensor)
-    return made
+        maps.append(tensor)
+    return maps
