@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.errors import ModelError
 from edgepack.progress import Reporter, silent
 
 if TYPE_CHECKING:
     from edgepack.source import ModelSource
     from edgepack.tflite.signature import Slots
-    from edgepack.tflite.subgraph import Graph, Tensor
 
 SUFFIXES = (".tflite",)
-LONGEST_REASON = 160
-"""Characters of a runtime's words, which repeat themselves for each tensor."""
-NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
-"""Types of which there can be samples."""
-MOST_VALUES = 1 << 25
-"""Of one input or output; an image of 4K in colour has fewer."""
 gives = "tflite"
 OPTIONS = ()
 """What of a model's options means something here."""
@@ -39,9 +29,9 @@ def check(origin: ModelSource) -> None:
         ModelError: if it is no .tflite, is cut off, points outside of itself, or has inputs or
             outputs that no sample fits.
     """
-    from edgepack.tflite import flatbuffer
+    from edgepack.tflite import admission, flatbuffer
 
-    _check_ends(flatbuffer.read_graph(origin.file))
+    admission.check_ends(flatbuffer.read_graph(origin.file))
 
 
 def read(origin: ModelSource, report: Reporter = silent) -> bytes:  # noqa: ARG001
@@ -63,35 +53,6 @@ def slots(model: bytes) -> dict[str, Slots]:
 
 def refusal(model: bytes) -> str:
     """Why this machine's runtime cannot run it, tried in a process of its own; empty if it can."""
-    import numpy as np
+    from edgepack.tflite import admission
 
-    from edgepack.micro import host
-    from edgepack.tflite.flatbuffer import read_graph
-
-    graph = read_graph(model)
-    tensors = [graph.tensors[i] for i in graph.inputs]
-    zeros = [np.zeros([max(1, n) for n in t.shape], t.dtype) for t in tensors]
-    try:
-        host.run(model, [zeros], runtime="litert-xnnpack")
-    except ModelError as error:
-        return textwrap.shorten(error.message, LONGEST_REASON, placeholder=" ...")
-    return ""
-
-
-def _check_ends(graph: Graph) -> None:
-    for word, indices in (("input", graph.inputs), ("output", graph.outputs)):
-        if not indices:
-            raise ModelError(f"the model has no {word}", "edgepack inspect shows what it has")
-        for number, index in enumerate(indices):
-            _check_end(f"{word} {number}", graph.tensors[index])
-
-
-def _check_end(which: str, tensor: Tensor) -> None:
-    if not NUMBERS.fullmatch(tensor.dtype):
-        hint = "convert it with numbers as inputs and outputs"
-        raise ModelError(f"{which} of the model is of the type {tensor.dtype}", hint)
-    if not 0 < tensor.size <= MOST_VALUES:
-        raise ModelError(
-            f"{which} of the model has {tensor.size:,} values: its shape is {list(tensor.shape)}",
-            f"convert it with a fixed shape of at most {MOST_VALUES:,} values",
-        )
+    return admission.refusal(model)

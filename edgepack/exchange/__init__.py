@@ -1,0 +1,1 @@
+"""Models of other frameworks: judged, and made .tflite files in processes of their own."""
