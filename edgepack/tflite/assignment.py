@@ -10,6 +10,7 @@ from edgepack.errors import StepError
 from edgepack.tflite.counting import Place, places, title
 from edgepack.tflite.scheme import Rule, Scheme
 from edgepack.tflite.subgraph import Graph, Operator
+from edgepack.tflite.weight_layout import weights_of
 from edgepack.training.properties import measure
 
 
@@ -58,15 +59,16 @@ def assign(graph: Graph, scheme: Scheme, rules: Sequence[Rule], supported: Suppo
     Raises:
         StepError: if a rule is for no operator.
     """
-    weighted = {p.operator.index: p for p in places(graph) if p.where == 0}
+    shared = {p.tensor.index for p in places(graph) if p.where == 0 and _is_clustered(p)}
+    weighted = {o.index: t.index in shared for o, t, _ in weights_of(graph)}
     formats: dict[int, Format] = {}
     lowered: list[str] = []
     left: Counter[str] = Counter()
     for operator in graph.operators:
-        place = weighted.get(operator.index)
-        if place is None and (scheme.kind != "static" or not _is_real(graph, operator)):
+        clustered = weighted.get(operator.index)
+        if clustered is None and (scheme.kind != "static" or not _is_real(graph, operator)):
             continue
-        wanted = _choices(_wanted(operator, scheme, rules), operator, place, scheme)
+        wanted = _choices(_wanted(operator, scheme, rules), operator, clustered, scheme)
         found = next((f for f in wanted if supported(operator.code, f)), None)
         if found:
             formats[operator.index] = found
@@ -87,16 +89,25 @@ def _names(operator: Operator) -> frozenset[str]:
     return frozenset({title(operator), operator.label} - {""})
 
 
-def _choices(wanted: str, operator: Operator, place: Place | None, scheme: Scheme) -> list[Format]:
+def _choices(
+    wanted: str, operator: Operator, clustered: bool | None, scheme: Scheme
+) -> list[Format]:
     """Formats to try, the wanted one first; 4 bits are for weights, not for what has none.
 
     LiteRT 2.1 makes NaN of a dynamic depthwise convolution with one scale for all channels.
+
+    Args:
+        wanted: one of `edgepack.tflite.scheme.FORMATS`.
+        operator: what is quantized.
+        clustered: whether its weights share few values; None where it has no weights.
+        scheme: of the model.
     """
     if wanted == "float":
         return []
-    whole = not scheme.per_channel or (place is not None and _is_clustered(place))
+    whole = not scheme.per_channel or bool(clustered)
     whole &= (scheme.kind, operator.code) != ("dynamic", "DEPTHWISE_CONV_2D")
-    return [Format(bits, whole) for bits in (4, 8) if bits == 8 or (place and wanted == "int4")]
+    low = wanted == "int4" and clustered is not None
+    return [Format(bits, whole) for bits in ((4, 8) if low else (8,))]
 
 
 def _is_clustered(place: Place) -> bool:
