@@ -60,8 +60,21 @@ def trials(model: Any) -> list[Trial]:
     """
     made = []
     for seed in SEEDS:
-        inputs = _samples(model, seed)
+        inputs = _graph_samples(model, seed)
         made.append(Trial(inputs, _run(model, inputs)))
+    return made
+
+
+def samples(shapes: Mapping[str, Sequence[int]], dtypes: Mapping[str, str], seed: int) -> Arrays:
+    """Random inputs by name: normal numbers, or 0 and 1 where there are whole numbers only."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    made: Arrays = {}
+    for name, shape in shapes.items():
+        whole = not dtypes[name].startswith("float")
+        values = random.integers(0, 2, shape) if whole else 2 * random.standard_normal(shape)
+        made[name] = np.asarray(values).astype(dtypes[name])
     return made
 
 
@@ -82,7 +95,7 @@ def compare(
     """
     order = _input_order(converted, list(names.inputs))
     given = [{n: _last(x) if n in images else x for n, x in t.inputs.items()} for t in wanted]
-    got = [_run_tflite(converted, order, inputs) for inputs in given]
+    got = [outputs(converted, order, inputs) for inputs in given]
     matches = _matched([t.outputs for t in wanted], got)
     worst = max(matches, key=lambda name: matches[name].difference)
     if matches[worst].difference > LIMIT["float32"]:
@@ -140,18 +153,10 @@ def _last(x: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if _has_channels(x) else x
 
 
-def _samples(model: Any, seed: int) -> Arrays:
-    import numpy as np
-
-    random = np.random.default_rng(seed)
+def _graph_samples(model: Any, seed: int) -> Arrays:
     kinds = {v.name: DTYPES[v.type.tensor_type.elem_type] for v in model.graph.input}
-    samples: Arrays = {}
-    for name, shape in inputs_of(model).items():
-        whole = not kinds[name].startswith("float")
-        sizes = [int(size) for size in shape]
-        values = random.integers(0, 2, sizes) if whole else 2 * random.standard_normal(sizes)
-        samples[name] = np.asarray(values).astype(kinds[name])
-    return samples
+    sizes = {name: [int(n) for n in shape] for name, shape in inputs_of(model).items()}
+    return samples(sizes, kinds, seed)
 
 
 def _run(model: Any, inputs: Arrays) -> Arrays:
@@ -186,7 +191,8 @@ def _input_order(converted: bytes, names: Sequence[str]) -> list[int]:
     return [words.index(name) for name in names]
 
 
-def _run_tflite(converted: bytes, order: Sequence[int], inputs: Arrays) -> list[Any]:
+def outputs(converted: bytes, order: Sequence[int], inputs: Arrays) -> list[Any]:
+    """The outputs of a .tflite in its order, the places of whose inputs are given."""
     runtime = _invoked(converted, order, inputs)
     return [runtime.get_tensor(detail["index"]) for detail in runtime.get_output_details()]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.errors import MissingExtraError, ModelError, StepError
-from edgepack.exchange import agreement, onnx_graph, program
+from edgepack.exchange import agreement, naming, onnx_graph, program
 from edgepack.exchange.onnx_graph import Names
 from edgepack.exchange.program import Teller
 from edgepack.exchange.worker import MODEL
@@ -55,8 +55,9 @@ def work(job: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
     converted = _converted(names, images)
     teller.begin("compare")
     found = agreement.compare(converted, model, trials, images, names)
+    words = names.inputs.values(), names.outputs.values()
     ends = {**names.inputs, **names.outputs}
-    Path(MODEL).write_bytes(signature.sign(found.model, *_signed(names)))
+    Path(MODEL).write_bytes(signature.sign(found.model, *map(naming.words, words)))
     return {
         "converter": f"onnx2tf {metadata.version('onnx2tf')}",
         "difference": found.difference,
@@ -136,20 +137,6 @@ def _failed(names: Names, failure: BaseException | None) -> StepError:
         "export it with other operators, or to a SavedModel or .tflite; another version of"
         " onnx2tf may convert it",
     )
-
-
-def _signed(names: Names) -> tuple[list[str], list[str]]:
-    return _words(names.inputs), _words(names.outputs)
-
-
-def _words(names: Mapping[str, str]) -> list[str]:
-    """Names that Keras takes, too, all of them different."""
-    made: list[str] = []
-    for name in names.values():
-        word = re.sub(r"[^A-Za-z0-9_.\-]", "_", name).lstrip("._-") or "tensor"
-        count = sum(re.fullmatch(rf"{re.escape(word)}(_\d+)?", other) is not None for other in made)
-        made.append(f"{word}_{count}" if count else word)
-    return made
 
 
 if __name__ == "__main__":
