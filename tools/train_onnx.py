@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -110,6 +111,18 @@ def export(model: nn.Module, path: str) -> None:
         dynamo=True,
         external_data=False,
     )
+    strip(path)
+
+
+def strip(path: str) -> None:
+    """Take out what PyTorch notes at each node: lines of source, with paths of this machine."""
+    exported = onnx.load(path)
+    graph = exported.graph
+    for part in (exported, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    for tensor in graph.initializer:
+        del tensor.metadata_props[:]
+    onnx.save(exported, path)
 
 
 def main() -> None:
