@@ -27,8 +27,7 @@ much accuracy and are left alone."""
 class Cluster(TrainingStep):
     """Weight sharing (Han et al. 2016, arXiv:1510.00149, section 3)."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"keras"})
-    gives: ClassVar[str] = "keras"
+    takes: ClassVar[frozenset[str]] = frozenset({"keras", "tflite"})
     adds: ClassVar[frozenset[str]] = frozenset({"clustered"})
 
     clusters: int = setting(
@@ -59,6 +58,8 @@ class Cluster(TrainingStep):
         Raises:
             StepError: if no layer has enough values to share, or values are more than asked for.
         """
+        if isinstance(model, bytes):
+            return self._cluster_flatbuffer(model, given)
         from edgepack.network.kernels import kernels
         from edgepack.training.properties import measure
 
@@ -74,6 +75,12 @@ class Cluster(TrainingStep):
         made = train(model, given, chosen)
         self._verify([s for s in measure([k.weight() for k in kernels(made)]) if s.name in names])
         return made
+
+    def _cluster_flatbuffer(self, model: bytes, given: Given) -> bytes:
+        from edgepack.tflite.clustering import Sharing, cluster
+
+        sharing = Sharing(self.clusters, self.initialization, self.scope, given.seed)
+        return cluster(model, sharing, given.remark)
 
     def _fits(self, kernel: Kernel) -> bool:
         """Whether a kernel can be clustered and has more values than clusters."""

@@ -1,4 +1,4 @@
-"""Prune: set the weights of least magnitude to zero while training goes on."""
+"""Prune: set the weights of least magnitude to zero, while training goes on or at once."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ MASK_UPDATES = 100
 
 @dataclass(frozen=True)
 class Prune(TrainingStep):
-    """TF-MOT's pruning by magnitude (Zhu and Gupta 2017, arXiv:1710.01878, equation 1)."""
+    """TF-MOT's pruning by magnitude (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
 
-    takes: ClassVar[frozenset[str]] = frozenset({"keras"})
-    gives: ClassVar[str] = "keras"
+    A .tflite is pruned at once, with the zeros that TF-MOT would choose.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset({"keras", "tflite"})
     adds: ClassVar[frozenset[str]] = frozenset({"sparse"})
     breaks: ClassVar[frozenset[str]] = frozenset({"clustered"})
 
@@ -70,6 +72,8 @@ class Prune(TrainingStep):
         Raises:
             StepError: if it has no layer that can be pruned so.
         """
+        if isinstance(model, bytes):
+            return self._prune_flatbuffer(model)
         from edgepack import keras
 
         objective = self._objective(model, given)
@@ -79,6 +83,17 @@ class Prune(TrainingStep):
         else:
             _prune_at_once(wrapped)
         return keras.tfmot().sparsity.keras.strip_pruning(wrapped)
+
+    def _prune_flatbuffer(self, model: bytes) -> bytes:
+        from edgepack.tflite import pruning
+
+        return pruning.prune(
+            model,
+            self.sparsity,
+            pattern=self.pattern,
+            block=self.block,
+            chosen=lambda layer: not re.fullmatch(self.skip, layer),
+        )
 
     def _objective(self, model: Any, given: Given) -> Objective | None:
         """What the plain model is trained on; the wrapped one has other names for its outputs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edgepack.errors import RecipeError
 from edgepack.step import Step, setting
 
 
@@ -26,6 +27,15 @@ class TrainingStep(Step):
     patience: int = setting(
         0, "epochs without a better validation loss before it stops; 0: never", unit="epochs", low=0
     )
+
+    def check_form(self, form: str) -> None:
+        """Refuse to train what has no variables."""
+        if form == "tflite" and self.epochs:
+            name = self.step_name()
+            raise RecipeError(
+                f"{name}.epochs is {self.epochs}, but a .tflite as it is cannot be trained",
+                f"type --set {name}.epochs=0, or take a recipe that trains",
+            )
 
     def needs(self) -> frozenset[str]:
         """Labelled training data."""
