@@ -1,0 +1,1 @@
+"""Rebuilds a float .tflite as a trainable tf_keras model."""

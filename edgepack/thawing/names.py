@@ -1,0 +1,69 @@
+"""Names of a thawed model: those of the source, as far as Keras takes them, each once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgepack.errors import StepError
+from edgepack.tflite.subgraph import Graph, Operator
+
+FORBIDDEN = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+"""What no name of a Keras layer may hold; the first character may not be ``_ \\ / > -`` either."""
+
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
+"""Operators that bear the bare name of their layer; others of the same layer add their code."""
+
+
+def allowed(name: str) -> str:
+    """A name with what Keras does not take replaced by ``_``."""
+    clean = FORBIDDEN.sub("_", name)
+    return clean if re.match(r"[A-Za-z0-9.]", clean) else f"x{clean}"
+
+
+def end_names(names: Sequence[str]) -> list[str]:
+    """Names of inputs, or of outputs, for a Keras model.
+
+    Raises:
+        StepError: if one of several cannot stay as it is: samples would no longer find it.
+    """
+    made = [allowed(name) for name in names]
+    if len(made) > 1 and made != list(names):
+        odd = next(old for old, new in zip(names, made, strict=True) if old != new)
+        raise StepError(
+            f"cannot be made trainable: Keras takes no input or output named {odd!r}",
+            "rename it in the source, or take a frozen recipe: --recipe frozen-int8",
+        )
+    return made
+
+
+@dataclass
+class Names:
+    """Gives each layer of a model a name of its own.
+
+    Attributes:
+        graph: the source.
+        taken: names that are gone.
+    """
+
+    graph: Graph
+    taken: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._weighted = {o.layer for o in self.graph.operators if o.code in WEIGHTED}
+
+    def give(self, operator: Operator) -> str:
+        """An unused name after the layer that an operator comes from."""
+        code, layer = operator.code.lower(), operator.layer.replace("/", "_")
+        if operator.layer in self._weighted and operator.code not in WEIGHTED:
+            layer = f"{layer}_{code}" if layer else code
+        return self.unused(allowed(layer or code))
+
+    def unused(self, base: str) -> str:
+        """A name as it is, or numbered where it is taken."""
+        name, count = base, 1
+        while name in self.taken:
+            name, count = f"{base}_{count}", count + 1
+        self.taken.add(name)
+        return name

@@ -1,0 +1,71 @@
+"""Why a .tflite cannot be rebuilt as a trainable model, told before TensorFlow loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgepack.table import printable
+from edgepack.tflite.subgraph import Graph, Operator
+from edgepack.tflite.weight_layout import is_quantized
+from edgepack.thawing.builders import builders
+
+QUANTIZED = frozenset({"", "float16"})
+"""How weights may be stored."""
+
+
+def obstacles(graph: Graph) -> list[str]:
+    """Why a graph cannot be rebuilt, each reason once and in a few words; empty where it can."""
+    reasons = [*_weights(graph), *_operators(graph), *_tensors(graph), *_ends(graph)]
+    return list(dict.fromkeys(reasons))
+
+
+def named(operator: Operator) -> str:
+    """An operator in a message: its code, place and layer."""
+    layer = printable(operator.layer or operator.label)
+    where = f"op {operator.index}, {layer!r}" if layer else f"op {operator.index}"
+    return f"{printable(operator.code)} ({where})"
+
+
+def _weights(graph: Graph) -> Iterator[str]:
+    kind = is_quantized(graph)
+    if kind not in QUANTIZED:
+        yield f"it is quantized already ({kind})"
+
+
+def _operators(graph: Graph) -> Iterator[str]:
+    first: dict[str, Operator] = {}
+    for operator in graph.operators:
+        if operator.code not in builders() or _is_quantizing(graph, operator):
+            first.setdefault(operator.code, operator)
+    yield from map(named, first.values())
+    if graph.bodies and not first:
+        yield f"{len(graph.bodies)} graphs inside, which loops or branches run"
+
+
+def _is_quantizing(graph: Graph, operator: Operator) -> bool:
+    """Whether it reads quantized numbers; of 16-bit floats it only unpacks."""
+    reads = [graph.tensors[i] for i in operator.inputs[:1] if i >= 0]
+    return operator.code == "DEQUANTIZE" and any(t.dtype != "float16" for t in reads)
+
+
+def _tensors(graph: Graph) -> Iterator[str]:
+    for tensor in graph.tensors:
+        name = printable(tensor.name) or str(tensor.index)
+        if tensor.is_variable:
+            yield f"the variable {name!r}, which keeps values between runs"
+        if tensor.dtype in ("resource", "variant", "string", "complex64", "complex128"):
+            yield f"tensor {name!r} of the type {tensor.dtype}"
+
+
+def _ends(graph: Graph) -> Iterator[str]:
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        name = printable(tensor.name) or str(index)
+        if not tensor.shape:
+            yield f"{name!r} has no batch: it is a single number"
+        elif index in graph.inputs and abs(tensor.shape[0]) != 1 and 0 not in tensor.open_at:
+            yield f"the batch of {name!r} is fixed to {tensor.shape[0]}"
+    for index in graph.inputs:
+        tensor = graph.tensors[index]
+        if any(place > 0 for place in tensor.open_at):
+            yield f"input {printable(tensor.name)!r} leaves more open than the batch"

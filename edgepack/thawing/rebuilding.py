@@ -1,0 +1,109 @@
+"""Walks the operators of a .tflite and makes a layer of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepack import keras
+from edgepack.errors import EdgepackError, StepError
+from edgepack.network.operations import symbolic
+from edgepack.table import printable
+from edgepack.tflite.signature import ends
+from edgepack.tflite.subgraph import Graph, Operator
+from edgepack.thawing.builders import builders
+from edgepack.thawing.call import Call, Scene, UnsuitableError, bounded
+from edgepack.thawing.names import Names, end_names
+from edgepack.thawing.obstacles import named, obstacles
+
+FROZEN = "take a frozen recipe: --recipe frozen-int8"
+SHOWN = 160
+"""Characters of a library's words that a message repeats."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A rebuilt model.
+
+    Attributes:
+        model: of tf_keras, with an open batch.
+        values: of the source's tensors by index: tensors of the model, or constants.
+        fixed: constants that are no weights.
+        parted: operators that shared their weights with another, and have their own now.
+    """
+
+    model: Any
+    values: dict[int, Any]
+    fixed: list[str]
+    parted: list[str]
+
+
+def refusal(reasons: Iterable[str]) -> StepError:
+    """The error for what cannot be rebuilt."""
+    return StepError(f"cannot be made trainable: {', '.join(reasons)}", FROZEN)
+
+
+def rebuild(graph: Graph) -> Rebuilt:
+    """A graph as a flat functional tf_keras model; what it computes is not proved yet.
+
+    Raises:
+        StepError: naming the operators that cannot be rebuilt.
+    """
+    if reasons := obstacles(graph):
+        raise refusal(reasons)
+    tensors = ends(graph)
+    inputs, outputs = (end_names(list(tensors[which])) for which in ("inputs", "outputs"))
+    if shared := set(inputs) & set(outputs):
+        raise refusal([f"an input and an output are both named {min(shared)!r}"])
+    scene = Scene(graph, Names(graph, {*inputs, *outputs}))
+    given = [_input(scene, i, n) for i, n in zip(tensors["inputs"].values(), inputs, strict=True)]
+    for operator in graph.operators:
+        if operator.index not in scene.done:
+            _build(scene, operator)
+    made = [_output(scene, i, n) for i, n in zip(tensors["outputs"].values(), outputs, strict=True)]
+    model = keras.tf_keras().Model(given, made)
+    return Rebuilt(model, scene.values, scene.fixed, scene.parted)
+
+
+def _input(scene: Scene, index: int, name: str) -> Any:
+    tensor = scene.graph.tensors[index]
+    shape = bounded([max(1, n) for n in tensor.shape[1:]])
+    made = keras.tf_keras().Input(shape, dtype=tensor.dtype, name=name)
+    scene.values[index] = made
+    return made
+
+
+def _output(scene: Scene, index: int, name: str) -> Any:
+    found: Any = scene.values.get(index)
+    if not symbolic(found):
+        raise refusal([f"the output {name!r} does not depend on the input"])
+    layer = keras.tf_keras().layers.Activation
+    return layer("linear", name=name, dtype=found.dtype)(found)
+
+
+def _build(scene: Scene, operator: Operator) -> None:
+    """Make one operator, and note what it gives."""
+    try:
+        call = Call(scene, operator, [scene.value(i) for i in operator.inputs])
+        made = builders()[operator.code](call)
+        flat = made if isinstance(made, list) else [made]
+        _note(scene, call.last if call.last is not operator else operator, flat)
+    except UnsuitableError as error:
+        raise refusal([f"{named(operator)}: {error}"]) from error
+    except EdgepackError:
+        raise
+    except Exception as error:
+        # A fence: what TensorFlow makes of a graph that does not fit together has no one type.
+        reason = printable(" ".join(str(error).split()))[:SHOWN]
+        raise refusal([f"{named(operator)}: {reason}"]) from error
+
+
+def _note(scene: Scene, operator: Operator, made: list[Any]) -> None:
+    if len(made) != len(operator.outputs):
+        raise UnsuitableError(f"it has {len(operator.outputs)} outputs instead of {len(made)}")
+    for index, value in zip(operator.outputs, made, strict=True):
+        bounded([n or 1 for n in value.shape])
+        scene.values[index] = value if symbolic(value) else np.asarray(value)
