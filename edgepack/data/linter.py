@@ -27,6 +27,7 @@ from edgepack.data.checks import Slot, check_input
 from edgepack.data.dataset import Dataset, Split, match
 from edgepack.data.expectation import Expectation, Range, expect, range_of
 from edgepack.network.walk import inputs_of
+from edgepack.tflite import signature
 
 Array = NDArray[Any]
 
@@ -69,7 +70,8 @@ def lint_for(model: Any, dataset: Dataset, seed: int, count: int = SAMPLES) -> t
     """What is wrong with the samples that a model would be calibrated on.
 
     Args:
-        model: a functional or Sequential tf_keras model.
+        model: a functional or Sequential tf_keras model, or the bytes of a .tflite, which tells
+            nothing of what it was trained on.
         dataset: where calibration samples are drawn from.
         seed: that they are drawn by.
         count: how many.
@@ -77,11 +79,14 @@ def lint_for(model: Any, dataset: Dataset, seed: int, count: int = SAMPLES) -> t
     Raises:
         DataError: if shape or type do not fit the model's inputs.
     """
-    slots = tuple(Slot(*signature) for signature in inputs_of(model))
+    frozen = isinstance(model, bytes)
+    rows = signature.slots(model)["inputs"] if frozen else inputs_of(model)
+    slots = tuple(Slot(*row) for row in rows)
     samples = dataset.feed(dataset.calibration(count, seed), [slot.name for slot in slots])
     for slot in slots:
         check_input(slot, samples[slot.name])
-    return lint(samples, expect(model, samples)) + lint_splits(dataset)
+    expected = Expectation() if frozen else expect(model, samples)
+    return lint(samples, expected) + lint_splits(dataset)
 
 
 def lint(samples: Mapping[str, Array], expected: Expectation) -> tuple[Finding, ...]:
