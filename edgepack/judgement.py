@@ -78,28 +78,44 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
             f"the data {chain.dataset.source} has no test samples",
             "add a test split, or leave the evaluation away with --no-eval",
         )
-    before = _run(chain, pair, pair.baseline, split, "evaluate baseline")
-    after = _run(chain, pair, pair.final, split, "evaluate final")
+    ends = pair.inputs, pair.outputs
+    before = run_split(chain, pair.baseline.read(), ends, split, "evaluate baseline")
+    after = run_split(chain, pair.final.read(), ends, split, "evaluate final")
     _refuse_broken(before, after)
     figures = {name: evaluate.fidelity(before[name], after[name]) for name in pair.outputs}
     why = evaluate.collapsed(figures)
     return {
         "data": "noise" if chain.dataset.source == SOURCE else "test",
         "samples": len(split),
-        **_scores(split, metric, before, after),
+        **scores(split, metric, before, after),
         "fidelity": figures,
         "collapse": {"reason": why, "layer": _culprit(chain, pair, split)} if why else None,
     }
 
 
-def _run(chain: Chain, pair: Pair, stage: Stage, split: Split, task: str) -> evaluate.Arrays:
-    """The outputs for a whole split, of which only a block at a time is preprocessed."""
-    running = Interpreter(stage.read(), pair.inputs, pair.outputs)
+def run_split(
+    chain: Chain,
+    model: bytes,
+    ends: tuple[Sequence[str], Sequence[str]],
+    split: Split,
+    task: str = "",
+) -> evaluate.Arrays:
+    """The outputs of a flatbuffer for a whole split, of which a block at a time is preprocessed.
+
+    Args:
+        chain: of the build, whose data the split is of.
+        model: the flatbuffer.
+        ends: the names of its inputs and of its outputs.
+        split: the samples.
+        task: what progress is reported as; empty for none.
+    """
+    running = Interpreter(model, *ends)
     parts = []
     for start in range(0, len(split), BLOCK):
-        chain.report(Progress(task, start, len(split)))
+        if task:
+            chain.report(Progress(task, start, len(split)))
         block = split.take(slice(start, start + BLOCK))
-        parts.append(running.run(chain.dataset.feed(block, list(pair.inputs))))
+        parts.append(running.run(chain.dataset.feed(block, list(ends[0]))))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -118,10 +134,10 @@ def _refuse_broken(before: evaluate.Arrays, after: evaluate.Arrays) -> None:
         )
 
 
-def _scores(
+def scores(
     split: Split, metric: str, before: evaluate.Arrays, after: evaluate.Arrays
 ) -> dict[str, Any]:
-    """The metric of both models; none of it where there are no labels."""
+    """The metric of two models' outputs; none of it where there are no labels."""
     if not split.outputs:
         return {"metric": None, "baseline": None, "final": None, "drop": None, "top5": None}
     given = match(split.outputs, list(before))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,41 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
         files[EXAMPLE.name] = EXAMPLE
     files |= manifest.model_files(stages, pair)
     return write_bundle(planned.place, files, facts)
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A model as a float flatbuffer with the names of its layers.
+
+    Attributes:
+        chain: of a build, whose data and store serve what comes.
+        stage: the flatbuffer.
+        inputs: the model's input names in its order.
+        outputs: its output names.
+    """
+
+    chain: Chain
+    stage: Stage
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def to_float(planned: Plan, *, report: Reporter = silent, store: Store | None = None) -> FloatModel:
+    """What a plan by the recipe ``float32`` comes to before names are stripped.
+
+    Args:
+        planned: what to do.
+        report: where progress goes.
+        store: where results are kept; the user's cache folder by default.
+    """
+    store = store or Store()
+    first = intake.read(planned.model, store, planned.seed, report)
+    planned = settle(planned, first.artifact.path)
+    chain = _chain(planned, store, first, report)
+    kept = tuple(step for step in planned.recipe.steps if not step.lossless)
+    stages = [first, *run_recipe(chain, replace(planned.recipe, steps=kept), first)]
+    names = ([slot.name for slot in intake.slots(first, which)] for which in ("inputs", "outputs"))
+    return FloatModel(chain, stages[-1], *names)
 
 
 def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]]:
