@@ -49,10 +49,12 @@ def look(model: Path | bytes) -> Newcomer:
         ModelError: if it is broken.
     """
     from edgepack.tflite.flatbuffer import is_quantized, read_graph
+    from edgepack.thawing.obstacles import obstacles
 
     graph = read_graph(model)
     quantized = is_quantized(graph)
-    return Newcomer("tflite", quantized)
+    found = tuple(obstacles(graph)) if quantized in TRAINABLE else ()
+    return Newcomer("tflite", quantized, found)
 
 
 def enter(recipe: Recipe, model: Newcomer, *, named: bool) -> Entry:
