@@ -61,5 +61,5 @@ $(STAMP): pyproject.toml constraints-$(VERSION).txt
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $@
 	$(RUN)python -m pip install --disable-pip-version-check \
-		-c constraints-$(VERSION).txt -e '.[build,dev,mcu]'
+		-c constraints-$(VERSION).txt -e '.[build,dev,mcu,onnx,quantize]'
 	@touch $@

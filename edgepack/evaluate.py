@@ -177,7 +177,7 @@ def sqnr_db(signal: NDArray[Any], noisy: NDArray[Any]) -> float | None:
     if noise == 0:
         return None
     least = float(np.finfo(np.float64).tiny)
-    return float(10 * np.log10(max(power, least) / noise))
+    return float(10 * np.log10(max(power / noise, least)))
 
 
 def count_broken(outputs: Arrays) -> dict[str, int]:

@@ -10,9 +10,8 @@ from edgepack import audit, entry, firmware, intake
 from edgepack.artifact import files_of, sha256_of, tflite_form
 from edgepack.bundle import MANIFEST, read_bundle
 from edgepack.errors import InputError, ModelError
-from edgepack.plan import is_converted
 from edgepack.progress import Reporter, silent
-from edgepack.source import ModelSource, open_model
+from edgepack.source import ModelSource, is_converted, open_model
 from edgepack.store import Store
 from edgepack.target import Target, read_target, target_names
 from edgepack.tflite import edgetpu

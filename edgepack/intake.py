@@ -11,7 +11,7 @@ from edgepack import audit, keras, plugins, userfile
 from edgepack.chain import TRAINABLE, Stage, contents, stage_of
 from edgepack.data.checks import Slot
 from edgepack.progress import Progress, Reporter
-from edgepack.source import ModelSource
+from edgepack.source import ModelSource, is_converted
 from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.training import properties
 
@@ -39,10 +39,17 @@ def _key(origin: ModelSource) -> str:
         allow_code=origin.allow_code,
         shapes=dict(origin.shapes),
         signature=origin.signature,
-        source=source_digest(f"edgepack.forms.{origin.form}"),
+        source=[source_digest(module) for module in _modules(origin)],
         audit=source_digest("edgepack.audit"),
         versions=versions(),
     )
+
+
+def _modules(origin: ModelSource) -> list[str]:
+    """What reads a model: its form, and the program that converts it where there is one."""
+    module = f"edgepack.forms.{origin.form}"
+    program = plugins.load("forms", origin.form).PROGRAM if is_converted(origin) else ""
+    return [module, program] if program else [module]
 
 
 def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
@@ -52,14 +59,12 @@ def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) ->
         form.check(origin)
     if origin.gives in TRAINABLE:
         keras.start(seed)
-    if origin.path is None:
-        model = form.read_object(origin.model, origin.custom)
-    else:
-        model = form.read(origin, report)
+    model, conversion = _model(origin, report)
     files = contents(origin.gives, model)
     facts = {
         **form.slots(model),
         "refused": form.refusal(model),
+        "conversion": conversion,
         "structure": audit.audit(origin.gives, model),
         "seconds": time.perf_counter() - started,
         "findings": [],
@@ -68,6 +73,17 @@ def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) ->
     key = _key(origin) if origin.path else key_of(object=_digest(files))
     result = store.put(key, files, facts)
     return _stage(result, origin, model)
+
+
+def _model(origin: ModelSource, report: Reporter) -> tuple[Any, Mapping[str, Any] | None]:
+    """The model, and the facts of its conversion if it had to be converted."""
+    form = plugins.load("forms", origin.form)
+    if origin.path is None:
+        return form.read_object(origin.model, origin.custom), None
+    if not is_converted(origin):
+        return form.read(origin), None
+    made = form.convert(origin, report)
+    return made.model, made.facts
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -70,6 +70,7 @@ def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:
         "outputs": first.facts["outputs"],
         "structure": first.facts["structure"],
         "refused": first.facts["refused"],
+        "conversion": first.facts["conversion"],
         "custom": str(origin.custom) if origin.custom else None,
         "allow_code": origin.allow_code,
     }

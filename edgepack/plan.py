@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack import entry, firmware
+from edgepack import entry, firmware, source
 from edgepack.entry import Newcomer
 from edgepack.errors import InputError
 from edgepack.plugins import suggest
@@ -120,11 +120,9 @@ def make_plan(
         input_shapes: words such as ``image:1,3,48,192`` for inputs with open dimensions.
         signature: which of a SavedModel's signatures is meant.
     """
-    from edgepack.source import open_model
-
     board, runner, whole = _board(target, runtime, recipe)
     samples = _samples(data)
-    origin = open_model(
+    origin = source.open_model(
         model,
         custom=str(custom),
         allow_code=allow_code,
@@ -151,16 +149,11 @@ def settle(planned: Plan, model: Path) -> Plan:
     Raises:
         RecipeError: if the model turned out to be none for the recipe.
     """
-    if not is_converted(planned.model):
+    if not source.is_converted(planned.model):
         return planned
     found = entry.look(model)
     chosen, why = _entered(planned.asked, found, planned.target, planned.runtime)
     return replace(planned, recipe=chosen, frozen=why)
-
-
-def is_converted(origin: ModelSource) -> bool:
-    """Whether reading the model makes a .tflite of what is none."""
-    return origin.gives == "tflite" != origin.form
 
 
 def _newcomer(origin: ModelSource) -> Newcomer:

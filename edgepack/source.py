@@ -65,6 +65,11 @@ KNOWN = "give a .keras, .h5, .hdf5, .onnx or .tflite file, or the folder of a Sa
 """The hint for what is no model."""
 
 
+def is_converted(origin: ModelSource) -> bool:
+    """Whether reading the model makes a .tflite of what is none."""
+    return origin.gives == "tflite" != origin.form
+
+
 def open_model(
     model: Any,
     *,

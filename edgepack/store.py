@@ -24,8 +24,10 @@ from edgepack.plugins import PACKAGE
 
 FRAMEWORKS = (
     "ai-edge-litert",
+    "ai-edge-quantizer",
     "keras",
     "numpy",
+    "onnx2tf",
     "tensorflow",
     "tensorflow-model-optimization",
     "tf_keras",

@@ -132,11 +132,21 @@ def _intake(source: Facts, steps: Sequence[Facts]) -> list[str]:
     told = []
     if source["form"] == "tflite" and all(step["name"] != "thaw" for step in steps):
         told.append("the model came as a .tflite and was not converted again")
+    if made := source["conversion"]:
+        told.append(
+            f"converted by {made['converter']}: its outputs differ by {made['difference']:.1e} from"
+            f" the original's at most{_last(made.get('last', ()))}"
+        )
+        told += made.get("notes", ())
     if source["frozen"]:
         told.append(
             f"frozen: the recipe asks for a model that can be trained, and {source['frozen']}"
         )
     return told
+
+
+def _last(names: Sequence[str]) -> str:
+    return f"; channels lie last in {', '.join(names)}" if names else ""
 
 
 def _forms(manifest: Facts) -> list[str]:
