@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ QUANTIZED = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize",
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool"}
 DTYPES |= {10: "float16", 11: "float64"}
 """What there can be samples of, by its number in ONNX."""
+PACKAGES = ("onnx", "onnx2tf", "onnxruntime", "onnxsim")
 SHOWN = 3
 HINT = "export the model to ONNX again"
 
@@ -28,12 +30,12 @@ def package() -> Any:
     """The module onnx.
 
     Raises:
-        MissingExtraError: if it is not installed.
+        MissingExtraError: if it, or another package that the conversion takes, is not installed.
     """
-    try:
-        return importlib.import_module("onnx")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "onnx", "onnx") from error
+    for name in PACKAGES:
+        if find_spec(name) is None:
+            raise MissingExtraError(name, "onnx")
+    return importlib.import_module("onnx")
 
 
 def read(path: Path) -> Any:
@@ -140,6 +142,18 @@ def _check_external(path: Path, model: Any) -> None:
         total += _external_bytes(path, tensor.name, info)
     if total > MOST_BYTES:
         raise ModelError(f"{path} has {total:,} bytes of weights", "edgepack takes up to 2 GB")
+
+
+def companions(path: Path) -> list[Path]:
+    """The files of weights that belong to a file which `read` has judged, sorted."""
+    beside = {
+        entry.value
+        for tensor in _tensors(_parsed(path))
+        if tensor.data_location == tensor.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return sorted(path.parent / name for name in beside)
 
 
 def _external_bytes(path: Path, tensor: str, info: dict[str, str]) -> int:

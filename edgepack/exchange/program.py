@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepack.errors import EdgepackError, StepError
+from edgepack.errors import EdgepackError, InputError, MissingExtraError, StepError
 
 LOG = "log"
 TALK_BYTES = 1 << 20
@@ -62,8 +62,8 @@ def main(
         facts = work(json.loads(Path("job.json").read_text(encoding="utf-8")), teller)
     except EdgepackError as error:
         traceback.print_exc()
-        kind = type(error).__name__
-        teller.tell({"kind": kind, "error": error.message, "hint": error.hint})
+        kind = InputError if isinstance(error, MissingExtraError) else type(error)
+        teller.tell({"kind": kind.__name__, "error": error.message, "hint": error.hint})
     except (Exception, SystemExit) as error:
         # Converters raise whatever they like, and some leave by sys.exit.
         traceback.print_exc()

@@ -146,7 +146,8 @@ def _error(task: str, answer: Mapping[str, Any], log: str) -> EdgepackError:
     code = answer.get("code", 0)
     if code < 0:
         name = signal.Signals(-code).name
-        return StepError(f"{stage}: it was killed by {name}", see or "try again")
+        hint = "the system kills what takes all its memory" if code == -signal.SIGKILL else ""
+        return StepError(f"{stage}: it was killed by {name}", "; ".join(filter(None, (hint, see))))
     return StepError(f"{stage} without a model (exit code {code})", see)
 
 

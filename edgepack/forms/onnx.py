@@ -36,6 +36,13 @@ def check(origin: ModelSource) -> None:
     _shapes(origin)
 
 
+def companions(origin: ModelSource) -> list[Path]:
+    """The files beside it that hold weights of it, and so are part of what it is."""
+    from edgepack.exchange import onnx_file
+
+    return onnx_file.companions(origin.file)
+
+
 def convert(origin: ModelSource, report: Reporter = silent) -> Converted:
     """The float .tflite of a file, and the facts of how it was made and compared.
 
