@@ -9,9 +9,6 @@ from typing import Any
 from edgepack.tflite import flatbytes, signature
 from edgepack.tflite.subgraph import graph_of
 
-INPUT = "input"
-"""What the names of inputs begin with."""
-
 MADE_UP = re.compile(rb"\w*/(\d+)\.(\d+)")
 """What `label` calls a tensor; a library may write words of its own behind it."""
 
@@ -28,7 +25,6 @@ def label(data: bytes, words: Mapping[int, str]) -> bytes:
     model.signatureDefs = [signature.made(model, list(inputs), list(outputs))]
     main = model.subgraphs[0]
     begin = {int(i): words[index] for index in words for i in main.operators[index].outputs}
-    begin |= dict.fromkeys(map(int, main.inputs), INPUT)
     for where, graph in enumerate(model.subgraphs):
         for i, tensor in enumerate(graph.tensors):
             tensor.name = f"{begin.get(i, '') if where == 0 else ''}/{where}.{i}"

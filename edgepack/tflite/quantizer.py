@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,15 +148,7 @@ def _run(
     """The library's own work, on a model whose names say which format each operator gets."""
     words = {index: _word(chosen) for index, chosen in assigned.formats.items()}
     labelled = naming.label(model, words)
-    manager = library.recipe_manager.RecipeManager()
-    every = library.qtyping.TFLOperationName
-    for chosen in sorted(set(assigned.formats.values()), key=_word):
-        config = _configuration(library, scheme, chosen)
-        manager.add_quantization_config(f"^{_word(chosen)}/", every.ALL_SUPPORTED, config)
-    if scheme.io == "integer":
-        config = _configuration(library, scheme, Format())
-        manager.add_quantization_config(f"^{naming.INPUT}/", every.INPUT, config)
-        manager.add_quantization_config("^$", every.OUTPUT, config)
+    manager = _manager(library, scheme, set(assigned.formats.values()))
     try:
         ranges = None
         if samples and scheme.kind == "static":
@@ -171,6 +163,21 @@ def _run(
             f"ai-edge-quantizer fails on the model: {type(error).__name__}: {reason}",
             "leave layers float by quantize.rules, or convert from the Keras model instead",
         ) from error
+
+
+def _manager(library: Any, scheme: Scheme, formats: Collection[Format]) -> Any:
+    """The library's rules: a format for what is named after it; the ends come last and win."""
+    manager = library.recipe_manager.RecipeManager()
+    names = library.qtyping.TFLOperationName
+    for chosen in sorted(formats, key=_word):
+        config = _configuration(library, scheme, chosen)
+        manager.add_quantization_config(f"^{_word(chosen)}/", names.ALL_SUPPORTED, config)
+    whole = scheme.io == "integer"
+    config = _configuration(library, scheme, Format()) if whole else None
+    for end in (names.INPUT, names.OUTPUT):
+        algorithm = ALGORITHM if whole else "no_quantize"
+        manager.add_quantization_config(".*", end, config, algorithm)
+    return manager
 
 
 def _word(format: Format) -> str:
