@@ -21,7 +21,7 @@ from onnx_models import FASHION, odd, save, single, source, value, weights
 
 from edgepack import plugins
 from edgepack.errors import EdgepackError, InputError, ModelError, StepError
-from edgepack.exchange import agreement, naming, onnx_graph, shapes, worker
+from edgepack.exchange import agreement, naming, onnx_graph, onnx_program, shapes, worker
 from edgepack.exchange.worker import Converted
 from edgepack.forms import onnx as form
 from edgepack.progress import Progress
@@ -229,6 +229,21 @@ def test_weights_beside_the_file(location: str, words: str, tmp_path: Path) -> N
     tensor.external_data.add(key="length", value="16")
     path = save(folder / "m.onnx", [node], [value("x", 1, 4)], [value("y", 1, 4)], [tensor])
     assert words in refused(source(path))
+
+
+def test_weights_beside_the_file_are_read_and_known(tmp_path: Path) -> None:
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    constants = [weights("w", 1, 4)]
+    path = save(tmp_path / "m.onnx", [node], [value("x", 1, 4)], [value("y", 1, 4)], constants)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    form.check(source(path))
+    assert form.companions(source(path)) == [tmp_path / "m.data"]
+    assert form.companions(source(FASHION)) == []
+    read, notes = onnx_program.prepare(path, {"x": (1, 4)})
+    assert notes == []
+    held = onnx.numpy_helper.to_array(read.graph.initializer[0])
+    np.testing.assert_array_equal(held, onnx.numpy_helper.to_array(constants[0]))
 
 
 # Shapes

@@ -15,7 +15,7 @@ from edgepack.exchange import agreement, naming, onnx_graph, program
 from edgepack.exchange.onnx_graph import Names
 from edgepack.exchange.program import Teller
 from edgepack.exchange.worker import MODEL
-from edgepack.tflite import signature
+from edgepack.tflite import signature, stripping
 
 STAGES = ("prepare", "run ONNX", "convert", "compare")
 READY = "ready.onnx"
@@ -44,7 +44,7 @@ def work(job: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
     """
     teller.begin("prepare")
     shapes = {name: tuple(shape) for name, shape in job["shapes"].items()}
-    model, notes = _prepared(Path(job["path"]), shapes)
+    model, notes = prepare(Path(job["path"]), shapes)
     names = onnx_graph.name_plainly(model)
     model = _onnx("onnx.shape_inference").infer_shapes(model)
     images = onnx_graph.channels_first(model)
@@ -52,7 +52,8 @@ def work(job: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
     teller.begin("run ONNX")
     trials = agreement.trials(model)
     teller.begin("convert")
-    converted = _converted(names, images)
+    # onnx2tf 2 writes a constant again for every operator that reads it.
+    converted = stripping.merge(_converted(names, images))
     teller.begin("compare")
     found = agreement.compare(converted, model, trials, images, names)
     words = names.inputs.values(), names.outputs.values()
@@ -73,8 +74,12 @@ def _onnx(module: str) -> Any:
         raise MissingExtraError(error.name or module, "onnx") from error
 
 
-def _prepared(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Any, list[str]]:
-    """The model with its shapes fixed and folded, and what could not be done."""
+def prepare(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Any, list[str]]:
+    """The model with its shapes fixed and constants folded, and what could not be done.
+
+    Raises:
+        ModelError: if it is broken, or its shapes contradict each other.
+    """
     onnx = _onnx("onnx")
     notes = []
     try:

@@ -56,7 +56,7 @@ def convert(origin: ModelSource, report: Reporter = silent) -> Converted:
     from edgepack.exchange import worker
 
     shapes = _shapes(origin)
-    job: Mapping[str, Any] = {"path": str(origin.file.resolve()), "shapes": shapes}
+    job: Mapping[str, Any] = {"path": str(origin.file.absolute()), "shapes": shapes}
     return worker.convert(PROGRAM, job, "convert ONNX", report)
 
 

@@ -51,7 +51,7 @@ def convert(origin: ModelSource, report: Reporter = silent) -> Converted:
 
     check(origin)
     job = {
-        "path": str(origin.file.resolve()),
+        "path": str(origin.file.absolute()),
         "shapes": dict(origin.shapes),
         "signature": origin.signature,
     }

@@ -39,6 +39,20 @@ def strip(data: bytes) -> bytes:
     return pack(model)
 
 
+def merge(data: bytes) -> bytes:
+    """A .tflite without repeated constants and nothing else changed.
+
+    Args:
+        data: the flatbuffer.
+
+    Raises:
+        ModelError: if the flatbuffer is broken.
+    """
+    model = unpack(load(data))
+    _merge_buffers(model)
+    return pack(model)
+
+
 def _is_plain(model: Any) -> bool:
     """Whether order alone tells inputs and outputs apart."""
     graph = model.subgraphs[0]
