@@ -184,6 +184,25 @@ def test_operators_that_nobody_knows(tmp_path: Path) -> None:
     assert "not part of ONNX: 1 com.example.Fancy" in refused(source(path))
 
 
+def test_functions_inside_a_file_are_judged_too(tmp_path: Path) -> None:
+    path = single(tmp_path / "m.onnx", "Twice", 1, 4, domain="own")
+    model = onnx.load(path)
+    opsets = [helper.make_opsetid("", 17)]
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    model.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], body, opsets))
+    onnx.save(model, path)
+    form.check(source(path))
+    model.functions[0].node[0].op_type = "Fancy"
+    onnx.save(model, path)
+    assert "not part of ONNX: 1 Fancy" in refused(source(path))
+    secret = TensorProto(name="w", data_type=1, dims=[1], data_location=TensorProto.EXTERNAL)
+    secret.external_data.add(key="location", value="../secret")
+    model.functions[0].node[0].CopyFrom(helper.make_node("Constant", [], ["b"]))
+    model.functions[0].node[0].attribute.append(helper.make_attribute("value", secret))
+    path.write_bytes(model.SerializeToString())
+    assert "outside of its folder" in refused(source(path))
+
+
 def test_newer_opset(tmp_path: Path) -> None:
     path = single(tmp_path / "m.onnx", "Relu", 1, 4)
     model = onnx.load(path)

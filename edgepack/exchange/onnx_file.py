@@ -125,11 +125,15 @@ def _shape(value: Any) -> Shape:
     ]
 
 
-def _tensors(model: Any) -> Iterator[Any]:
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-        for attribute in (a for node in graph.node for a in node.attribute):
-            yield from (attribute.t, *attribute.tensors)
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors inside, wherever they are: weights, attributes, parts of functions."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)
 
 
 def _check_external(path: Path, model: Any) -> None:
@@ -181,28 +185,32 @@ def _external_bytes(path: Path, tensor: str, info: dict[str, str]) -> int:
 
 
 def _check_operators(path: Path, model: Any) -> None:
-    onnx = package()
     local = {(function.domain, function.name) for function in model.functions}
-    opset = {o.domain: o.version for o in model.opset_import}
     unknown: Counter[str] = Counter()
-    for node in nodes(model.graph):
-        domain = "" if node.domain in OWN else node.domain
-        version = opset.get(domain) or opset.get("ai.onnx") or 1
-        if (node.domain, node.op_type) not in local and not onnx.defs.has(
-            node.op_type, max_inclusive_version=version, domain=domain
-        ):
-            unknown[".".join(filter(None, (domain, node.op_type)))] += 1
+    for owner, graph in ((model, model.graph), *((f, f) for f in model.functions)):
+        opsets = {o.domain: o.version for o in owner.opset_import}
+        for node in nodes(graph):
+            if (node.domain, node.op_type) not in local and not _is_known(node, opsets):
+                unknown[".".join(filter(None, (node.domain, node.op_type)))] += 1
     if unknown:
         raise ModelError(
             f"{path} has operators that are not part of ONNX: {_listed(unknown)}",
             "export it without custom operators and without those of one runtime",
         )
-    quantized = Counter(n.op_type for n in nodes(model.graph) if _is_quantized(n.op_type))
+    parts = (model.graph, *model.functions)
+    quantized = Counter(n.op_type for p in parts for n in nodes(p) if _is_quantized(n.op_type))
     if quantized:
         raise ModelError(
             f"{path} is quantized already: it has {_listed(quantized)}",
             "give the float model that it was made of; a recipe quantizes it",
         )
+
+
+def _is_known(node: Any, opsets: dict[str, int]) -> bool:
+    domain = "" if node.domain in OWN else node.domain
+    version = opsets.get(domain) or opsets.get(OWN[1]) or 1
+    found: bool = package().defs.has(node.op_type, max_inclusive_version=version, domain=domain)
+    return found
 
 
 def _is_quantized(operator: str) -> bool:
