@@ -63,6 +63,9 @@ LAYERS = {
 }
 """What TF-MOT knows as layers, where both sides are tensors of one shape."""
 
+COMMUTATIVE = frozenset({"ADD", "EQUAL", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE"})
+"""What is the same with its sides exchanged."""
+
 REDUCTIONS = {
     "MEAN": "reduce_mean",
     "REDUCE_ALL": "reduce_all",
@@ -129,6 +132,8 @@ def binary(call: Call, function: Callable[..., Any]) -> Any:
         and symbolic(x) != symbolic(y)
     ):
         call.fix(f"the constant of {code}")
+    if code in COMMUTATIVE and not symbolic(x):
+        x, y = y, x
     return activate(call, call.function(function, x, y))
 
 

@@ -161,7 +161,7 @@ class Call:
 
     def make(self, kind: str, **config: Any) -> Any:
         """A new layer, named after the operator, not called yet."""
-        name = self.scene.names.give(self.operator)
+        name = self.scene.names.give(self.operator, kind.lower())
         return getattr(keras.tf_keras().layers, kind)(name=name, **config)
 
     def function(self, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -169,8 +169,25 @@ class Call:
         flat = keras.tensorflow().nest.flatten([args, kwargs])
         if not any(symbolic(value) for value in flat):
             return function(*args, **kwargs)
+        nest = keras.tensorflow().nest
+        first = nest.map_structure(
+            lambda v: self._computed(v, next(filter(symbolic, flat))), args[0]
+        )
+        return self._lambda(function, first, *args[1:], **kwargs)
+
+    def _lambda(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         kind = keras.part("tf_keras.src.layers.core.tf_op_layer").TFOpLambda
-        return kind(function, name=self.scene.names.give(self.operator))(*args, **kwargs)
+        name = self.scene.names.give(self.operator, self.operator.code.lower())
+        return kind(function, name=name)(*args, **kwargs)
+
+    def _computed(self, value: Any, like: Any) -> Any:
+        """An array as if it were computed: a layer cannot be stored with one as its first input."""
+        if symbolic(value) or np.ndim(value) == 0:
+            return value
+        tf = keras.tensorflow()
+        nothing = self._lambda(tf.reduce_sum, self._lambda(tf.zeros_like, like))
+        nothing = self._lambda(tf.cast, nothing, str(value.dtype))
+        return self._lambda(tf.add, nothing, value)
 
     def fix(self, what: str) -> None:
         """Note a constant that is no weight."""

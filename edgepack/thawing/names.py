@@ -13,7 +13,7 @@ FORBIDDEN = re.compile(r"[^A-Za-z0-9_.\\/>-]")
 """What no name of a Keras layer may hold; the first character may not be ``_ \\ / > -`` either."""
 
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
-"""Operators that bear the bare name of their layer; others of the same layer add their code."""
+"""Operators that bear the bare name of their layer; others of the same layer say what they are."""
 
 
 def allowed(name: str) -> str:
@@ -53,12 +53,16 @@ class Names:
     def __post_init__(self) -> None:
         self._weighted = {o.layer for o in self.graph.operators if o.code in WEIGHTED}
 
-    def give(self, operator: Operator) -> str:
-        """An unused name after the layer that an operator comes from."""
-        code, layer = operator.code.lower(), operator.layer.replace("/", "_")
-        if operator.layer in self._weighted and operator.code not in WEIGHTED:
-            layer = f"{layer}_{code}" if layer else code
-        return self.unused(allowed(layer or code))
+    def give(self, operator: Operator, kind: str) -> str:
+        """An unused name after the layer that an operator comes from.
+
+        Args:
+            operator: of the source.
+            kind: what is made of it, said where the layer's name alone is taken.
+        """
+        layer = allowed(operator.layer.replace("/", "_") or operator.code.lower())
+        first = operator.code in WEIGHTED or operator.layer not in self._weighted
+        return self.unused(layer if first and layer not in self.taken else f"{layer}_{kind}")
 
     def unused(self, base: str) -> str:
         """A name as it is, or numbered where it is taken."""

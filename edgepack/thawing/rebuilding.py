@@ -15,7 +15,7 @@ from edgepack.table import printable
 from edgepack.tflite.signature import ends
 from edgepack.tflite.subgraph import Graph, Operator
 from edgepack.thawing.builders import builders
-from edgepack.thawing.call import Call, Scene, UnsuitableError, bounded
+from edgepack.thawing.call import Call, Scene, UnsuitableError, batch_axis, bounded
 from edgepack.thawing.names import Names, end_names
 from edgepack.thawing.obstacles import named, obstacles
 
@@ -80,6 +80,8 @@ def _output(scene: Scene, index: int, name: str) -> Any:
     found: Any = scene.values.get(index)
     if not symbolic(found):
         raise refusal([f"the output {name!r} does not depend on the input"])
+    if batch_axis(found) != 0:
+        raise refusal([f"the output {name!r} does not have its batch first"])
     layer = keras.tf_keras().layers.Activation
     return layer("linear", name=name, dtype=found.dtype)(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def _shared(call: Call, kind: str, x: Any, weights: Sequence[Any], config: dict[
     """The output of a layer; operators that are equal in all but their input share it."""
     scene = call.scene
     own = tuple(call.operator.inputs[i] for i in _weights(call))
-    key = (kind, own, tuple(x.shape[1:]), repr(sorted(config.items())))
+    key = (kind, own, x.shape[-1], repr(sorted(config.items())))
     if not _is_shared(call) or key not in scene.layers:
         if any(other[1] == own for other in scene.layers):
             scene.parted.append(call.shown)
@@ -120,14 +120,36 @@ def _dilation(call: Call) -> tuple[int, int]:
 def convolution(call: Call) -> Any:
     """CONV_2D; fewer input channels in the kernel than in the input make groups."""
     x, config = call.input(0), {**_strides(call), "dilation_rate": _dilation(call)}
-    if not isinstance(call.input(1), np.ndarray):
-        raise UnsuitableError("its kernel is computed at run time")
     kernel = call.constant(1).transpose(1, 2, 3, 0)
     groups, rest = divmod(int(x.shape[-1]), kernel.shape[2])
     if rest:
         raise UnsuitableError(f"{x.shape[-1]} channels do not fit its kernel {kernel.shape}")
+    if groups == 1 and _is_read_differently(call):
+        return _fixed_convolution(call, x, kernel, config)
     config |= {"filters": kernel.shape[3], "kernel_size": kernel.shape[:2], "groups": groups}
     return learnt(call, "Conv2D", x, kernel, _bias(call, 2), 3, **config)
+
+
+def _is_read_differently(call: Call) -> bool:
+    """Whether others read the same kernel with another stride, padding or dilation."""
+    readers = call.scene.readers[call.operator.inputs[1]]
+    names = [name for name in call.options if name.startswith(("stride", "padding", "dilation"))]
+    return len({(o.code, *map(o.options.get, names)) for o in readers}) > 1
+
+
+def _fixed_convolution(call: Call, x: Any, kernel: NDArray[Any], config: Mapping[str, Any]) -> Any:
+    """A convolution by a constant, which no layer of Keras shares with others as the source does.
+
+    A copy for each would multiply the size of the model; such are transforms of signals, which are
+    not learnt.
+    """
+    tf, bias = keras.tensorflow(), _bias(call, 2)
+    ways = {"padding": config["padding"].upper(), "dilations": list(config["dilation_rate"])}
+    y = call.function(tf.nn.conv2d, x, kernel, strides=list(config["strides"]), **ways)
+    call.fix("the kernel")
+    if bias is not None and np.any(bias):
+        y = call.function(tf.nn.bias_add, y, bias)
+    return activate(call, y)
 
 
 def depthwise(call: Call) -> Any:
@@ -223,6 +245,8 @@ def lookup(call: Call, table: Any, numbers: Any) -> Any:
     """Rows of a table: of real numbers a layer, else a function."""
     real = isinstance(table, np.ndarray) and table.dtype.kind == "f" and table.ndim == 2
     if not (real and symbolic(numbers)):
+        if symbolic(numbers) and not symbolic(table):
+            call.fix("a constant table")
         return call.function(keras.tensorflow().gather, table, numbers)
     rows, width = table.shape
     return call.layer("Embedding", numbers, [table], input_dim=rows, output_dim=width)
