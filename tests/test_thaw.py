@@ -265,6 +265,19 @@ def test_sparse_weights_are_unpacked() -> None:
     np.testing.assert_array_equal(model.get_weights()[0], kernel)
 
 
+def test_a_fused_recurrent_layer_is_one_again() -> None:
+    keras.start(0)
+    layers = keras.tf_keras().layers
+    data = layers.Input((5, 3), batch_size=1, name="data")
+    source = keras.tf_keras().Model(data, layers.Dense(2)(layers.LSTM(4)(data)))
+    source.set_weights([numbers(*w.shape) for w in source.get_weights()])
+    made = keras.tensorflow().lite.TFLiteConverter.from_keras_model(source).convert()
+    model, facts, remarks = thawed(made)
+    assert facts["difference"] <= 1e-5 and "LSTM" in kinds(model)
+    assert "starts anew with each sample" in remarks[1]
+    np.testing.assert_array_equal(model.get_weights()[1], source.get_weights()[1])
+
+
 def refused(data: bytes) -> str:
     with pytest.raises(StepError) as caught:
         thawed(data)

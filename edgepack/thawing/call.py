@@ -71,6 +71,8 @@ class Scene:
         if index < 0:
             return None
         found = self.constant(index)
+        if self.graph.tensors[index].is_variable:
+            return None
         if found is None and index not in self.values:
             raise UnsuitableError(f"tensor {index} is read before anything computes it")
         return self.values[index] if found is None else found

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from edgepack.table import printable
 from edgepack.tflite.subgraph import Graph, Operator
 from edgepack.tflite.weight_layout import is_quantized
+from edgepack.thawing import recurrent
 from edgepack.thawing.builders import builders
 
 QUANTIZED = frozenset({"", "float16"})
@@ -51,10 +52,16 @@ def _is_quantizing(graph: Graph, operator: Operator) -> bool:
 def _tensors(graph: Graph) -> Iterator[str]:
     for tensor in graph.tensors:
         name = printable(tensor.name) or str(tensor.index)
-        if tensor.is_variable:
+        if tensor.is_variable and tensor.index not in states(graph):
             yield f"the variable {name!r}, which keeps values between runs"
         if tensor.dtype in ("resource", "variant", "string", "complex64", "complex128"):
             yield f"tensor {name!r} of the type {tensor.dtype}"
+
+
+def states(graph: Graph) -> set[int]:
+    """The variables in which recurrent operators that can be rebuilt keep their states."""
+    cells = [o for o in graph.operators if o.code in recurrent.table()]
+    return {i for o in cells for i in o.inputs[recurrent.STATES[0] : recurrent.STATES[-1] + 1]}
 
 
 def _ends(graph: Graph) -> Iterator[str]:

@@ -50,7 +50,8 @@ def prove(data: bytes, graph: Graph, rebuilt: Rebuilt, seed: int) -> float:
 
 def run_source(data: bytes, rows: Sequence[Arrays]) -> list[Arrays]:
     """The outputs of a .tflite for each of some samples, in a process that may crash."""
-    return host.run(data, rows, runtime="litert-xnnpack")
+    with host.Session() as session:
+        return session.run(session.load(data, rows), "litert-xnnpack", reset=True)
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

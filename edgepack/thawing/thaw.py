@@ -10,6 +10,7 @@ from edgepack.network.bridge_check import check_storable
 from edgepack.step import unrecorded, unremarked
 from edgepack.table import printable
 from edgepack.tflite.flatbuffer import read_graph
+from edgepack.thawing.obstacles import states
 from edgepack.thawing.proof import prove
 from edgepack.thawing.rebuilding import rebuild, refusal
 
@@ -44,6 +45,8 @@ def thaw(
         raise refusal([error.message]) from error
     record("difference", gap)
     remark(f"rebuilt from the .tflite; outputs differ by {gap:.2g} of the largest at most")
+    if states(graph):
+        remark("starts anew with each sample, where the .tflite goes on from the one before")
     for sentence, names in (
         ("stays as it is, whatever is trained", rebuilt.fixed),
         ("has a copy of weights that it shared with others", rebuilt.parted),
