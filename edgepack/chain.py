@@ -201,6 +201,23 @@ class Chain:
         return keras.read(stage.artifact.path, self.custom_objects)
 
 
+@dataclass(frozen=True)
+class FloatModel:
+    """A model as a float flatbuffer with the names of its layers.
+
+    Attributes:
+        chain: of a build, whose data and store serve what comes.
+        stage: the flatbuffer.
+        inputs: the model's input names in its order.
+        outputs: its output names.
+    """
+
+    chain: Chain
+    stage: Stage
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
 def _apply(step: Step, model: Any, given: Given) -> Any:
     try:
         return step.apply(model, given)

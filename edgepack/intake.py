@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgepack import audit, keras, plugins, userfile
+from edgepack.artifact import sha256_of
 from edgepack.chain import TRAINABLE, Stage, contents, stage_of
 from edgepack.data.checks import Slot
 from edgepack.progress import Progress, Reporter
@@ -34,7 +36,7 @@ def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stag
 def _key(origin: ModelSource) -> str:
     return key_of(
         form=origin.form,
-        sha256=origin.sha256,
+        sha256=[origin.sha256, *map(sha256_of, _companions(origin))],
         custom=userfile.digest(origin.custom) if origin.custom else "",
         allow_code=origin.allow_code,
         shapes=dict(origin.shapes),
@@ -43,6 +45,13 @@ def _key(origin: ModelSource) -> str:
         audit=source_digest("edgepack.audit"),
         versions=versions(),
     )
+
+
+def _companions(origin: ModelSource) -> list[Path]:
+    """The files beside a model that hold weights of it."""
+    form = plugins.load("forms", origin.form)
+    found: list[Path] = form.companions(origin) if hasattr(form, "companions") else []
+    return found
 
 
 def _modules(origin: ModelSource) -> list[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgepack import firmware, golden, intake, judgement, manifest, packing, userfile
 from edgepack.artifact import COMPILED
 from edgepack.bundle import Bundle, write_bundle
-from edgepack.chain import Chain, Stage, deployed, runnable, without_model
+from edgepack.chain import Chain, FloatModel, Stage, deployed, runnable, without_model
 from edgepack.data.dataset import Dataset, fits
 from edgepack.data.noise import make_noise
 from edgepack.errors import ModelError
@@ -56,7 +55,7 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     package = packing.pack(planned, chain, models, vectors, inputs, outputs)
     pair = None
     if planned.evaluate and not first.facts["refused"]:
-        bare, shipped = _baseline(chain, planned.recipe, stages[0])
+        bare, shipped = _baseline(chain, planned, stages[0])
         pair = judgement.Pair(shipped, tried, bare, named, inputs, outputs)
     evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
     facts = manifest.compose(planned, stages, pair, evaluation, vectors.facts, package.facts)
@@ -65,23 +64,6 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
         files[EXAMPLE.name] = EXAMPLE
     files |= manifest.model_files(stages, pair)
     return write_bundle(planned.place, files, facts)
-
-
-@dataclass(frozen=True)
-class FloatModel:
-    """A model as a float flatbuffer with the names of its layers.
-
-    Attributes:
-        chain: of a build, whose data and store serve what comes.
-        stage: the flatbuffer.
-        inputs: the model's input names in its order.
-        outputs: its output names.
-    """
-
-    chain: Chain
-    stage: Stage
-    inputs: Sequence[str]
-    outputs: Sequence[str]
 
 
 def to_float(planned: Plan, *, report: Reporter = silent, store: Store | None = None) -> FloatModel:
@@ -139,17 +121,20 @@ def _check_runnable(planned: Plan, first: Stage) -> None:
         raise ModelError(message, "leave --max-drop away; parity is checked nevertheless")
 
 
-def _baseline(chain: Chain, recipe: Recipe, first: Stage) -> tuple[Stage, Stage]:
+def _baseline(chain: Chain, planned: Plan, first: Stage) -> tuple[Stage, Stage]:
     """The float32 flatbuffer of the same model: with its layers' names, and as it is shipped.
 
-    What came in as a flatbuffer is its own baseline.
+    A .tflite that came in is its own baseline, as it came.
     """
-    if first.artifact.form == "tflite":
+    if planned.model.form == "tflite":
         return first, first
-    kept = (step for step in recipe.steps if step.lossless and step.gives not in COMPILED)
+    lossless = (step for step in planned.recipe.steps if step.lossless)
+    kept = [step for step in lossless if step.gives not in COMPILED]
+    converted = first.artifact.form == "tflite"
     plain = make_recipe("baseline", BASELINE)
-    stages = run_recipe(chain, replace(plain, steps=(*plain.steps, *kept)), first)
-    return stages[0], stages[-1]
+    steps = kept if converted else [*plain.steps, *kept]
+    stages = run_recipe(chain, replace(plain, steps=tuple(steps)), first)
+    return (first if converted else stages[0]), [first, *stages][-1]
 
 
 def _named(planned: Plan, stages: list[Stage]) -> Stage:

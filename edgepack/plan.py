@@ -93,12 +93,9 @@ def make_plan(
     out: str | Path = "",
     settings: Sequence[str] = (),
     seed: int = 0,
-    custom: str | Path = "",
-    allow_code: bool = False,
     calibrate_on_noise: bool = False,
     evaluate: bool = True,
-    input_shapes: Sequence[str] = (),
-    signature: str = "",
+    **options: Any,
 ) -> Plan:
     """Check everything that can be checked before TensorFlow loads.
 
@@ -113,30 +110,17 @@ def make_plan(
         out: the bundle's folder; ``build/<model>-<target>-<recipe>`` by default.
         settings: words such as ``prune.sparsity=0.9``.
         seed: of everything random.
-        custom: a Python file with the model's own layers.
-        allow_code: let code inside the model's archive run.
         calibrate_on_noise: calibrate on random numbers where there is no data.
         evaluate: compare the final model with the float baseline.
-        input_shapes: words such as ``image:1,3,48,192`` for inputs with open dimensions.
-        signature: which of a SavedModel's signatures is meant.
+        options: of `edgepack.source.open_model`, such as ``custom``.
     """
     board, runner, whole = _board(target, runtime, recipe)
-    samples = _samples(data)
-    origin = source.open_model(
-        model,
-        custom=str(custom),
-        allow_code=allow_code,
-        input_shapes=input_shapes,
-        signature=signature,
-    )
+    samples, origin = _samples(data), source.open_model(model, **options)
     offered = _offered(samples, noise=calibrate_on_noise)
     asked = Asked(whole, bool(recipe), tuple(settings), offered)
     chosen, why = _entered(asked, _newcomer(origin), board, runner)
-    return Plan(
-        *(origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out),
-        asked=asked,
-        frozen=why,
-    )
+    facts = (origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out)
+    return Plan(*facts, asked=asked, frozen=why)
 
 
 def settle(planned: Plan, model: Path) -> Plan:

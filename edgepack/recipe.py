@@ -79,13 +79,13 @@ def _check_step(
             f" {', '.join(sorted(lost))}",
             f"put {name} before the step that makes the model {sorted(lost)[0]}",
         )
+    step.check_form(form)
     if missing := step.needs() - offered:
         raise RecipeError(
             f"recipe {recipe.name}: step {name} needs {' and '.join(sorted(missing))} data",
             _data_hint(missing),
         )
     step.check()
-    step.check_form(form)
 
 
 def _data_hint(missing: frozenset[str]) -> str:

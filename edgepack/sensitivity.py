@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from edgepack import evaluate, judgement
+from edgepack.chain import FloatModel
 from edgepack.data.dataset import Split
 from edgepack.data.noise import SOURCE
 from edgepack.errors import InputError, StepError
-from edgepack.pipeline import FloatModel
 from edgepack.progress import Progress
 from edgepack.store import key_of, source_digest, versions
 from edgepack.tflite import counting, flatbuffer, pruning
@@ -150,15 +150,7 @@ def measure(model: FloatModel, study: Study) -> Facts:
     found = layers(bench.base)
     if not found:
         raise InputError(f"{model.chain.name} has no layer with weights", "give another model")
-    tasks: list[tuple[Layer | None, str]] = [
-        (layer, change) for layer in (None, *found) for change in study.changes
-    ]
-    results: dict[str, Facts] = {name: {} for name in ("", *(layer.name for layer in found))}
-    for done, (layer, change) in enumerate(tasks):
-        name = layer.name if layer else ""
-        note = f"{change} {name or 'all layers'}"
-        model.chain.report(Progress("sensitivity", done, len(tasks), note))
-        results[name][change] = _kept(bench, layer, change)
+    results = _try_all(bench, found)
     judged = judgement.scores(bench.split, study.metric, bench.wanted, bench.wanted)
     return {
         "model": model.chain.name,
@@ -171,6 +163,21 @@ def measure(model: FloatModel, study: Study) -> Facts:
         "whole": {"trials": results[""]},
         "layers": [{**asdict(layer), "trials": results[layer.name]} for layer in found],
     }
+
+
+def _try_all(bench: Bench, found: Sequence[Layer]) -> dict[str, Facts]:
+    """The trials of each layer by its name, and of all together under an empty one."""
+    changes = bench.study.changes
+    tasks: list[tuple[Layer | None, str]] = [
+        (x, change) for x in (None, *found) for change in changes
+    ]
+    results: dict[str, Facts] = {name: {} for name in ("", *(layer.name for layer in found))}
+    for done, (layer, change) in enumerate(tasks):
+        name = layer.name if layer else ""
+        note = f"{change} {name or 'all layers'}"
+        bench.model.chain.report(Progress("sensitivity", done, len(tasks), note))
+        results[name][change] = _kept(bench, layer, change)
+    return results
 
 
 def layers(model: bytes) -> list[Layer]:

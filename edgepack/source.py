@@ -73,7 +73,7 @@ def is_converted(origin: ModelSource) -> bool:
 def open_model(
     model: Any,
     *,
-    custom: str = "",
+    custom: str | Path = "",
     allow_code: bool = False,
     input_shapes: Sequence[str] = (),
     signature: str = "",

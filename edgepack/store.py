@@ -223,7 +223,7 @@ class Store:
 
     def clean(self) -> None:
         """Remove everything."""
-        for part in ("results", "checkpoints", "scratch", "locks", "wheels", "debian"):
+        for part in ("results", "checkpoints", "scratch", "locks", "logs", "wheels", "debian"):
             shutil.rmtree(self.root / part, ignore_errors=True)
 
     @contextlib.contextmanager

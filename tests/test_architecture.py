@@ -37,6 +37,9 @@ HEAVY = {
     "keras",
     "numpy",
     "onnx",
+    "onnx2tf",
+    "onnxruntime",
+    "onnxsim",
     "paramiko",
     "pydantic",
     "rich",
@@ -136,7 +139,9 @@ def test_listing_help_and_checking_import_nothing_heavy(module: str) -> None:
         assert heavy_after_importing([module]) == []
 
 
-@pytest.mark.parametrize("kind", ["steps", "datasets", "commands", "runtimes", "transports"])
+@pytest.mark.parametrize(
+    "kind", ["steps", "forms", "datasets", "commands", "runtimes", "transports"]
+)
 def test_plugins_import_nothing_heavy(kind: str) -> None:
     assert heavy_after_importing([f"edgepack.{kind}.{name}" for name in plugins.names(kind)]) == []
 
