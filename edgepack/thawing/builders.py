@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from edgepack.thawing import activations, arithmetic, images, recurrent, shapes, weighted
+from edgepack.thawing import activations, arithmetic, images, recurrent, shapes, slices, weighted
 from edgepack.thawing.call import Builder
 
 
 @cache
 def builders() -> dict[str, Builder]:
     """Builders by operator code."""
-    kinds = (activations, arithmetic, images, recurrent, shapes, weighted)
+    kinds = (activations, arithmetic, images, recurrent, shapes, slices, weighted)
     return {code: build for kind in kinds for code, build in kind.table().items()}
