@@ -11,7 +11,7 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/
 STAMP := $(VENV)/.installed
 BENCHMARKS := startup agent_overhead runtime_tool false_alarms push devices repeatability \
-	conversion_overhead c_array emotion mobilenet fashion microcontrollers
+	conversion_overhead c_array emotion mobilenet fashion onnx_chain sensitivity microcontrollers
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(filter 3.11 3.12,$(VERSION)),)

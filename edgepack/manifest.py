@@ -73,6 +73,8 @@ def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:
         "conversion": first.facts["conversion"],
         "custom": str(origin.custom) if origin.custom else None,
         "allow_code": origin.allow_code,
+        "shapes": {name: list(shape) for name, shape in origin.shapes.items()},
+        "signature": origin.signature,
     }
 
 
