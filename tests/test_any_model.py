@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from tiny import CommandLine
 
 from edgepack import keras, plan
 from edgepack.data.dataset import open_source
 from edgepack.network import lowering
-from edgepack.tflite import counting, flatbuffer
+from edgepack.tflite import counting, flatbuffer, flatbytes
 from edgepack.training import properties
 
 GARMENTS = Path(__file__).parent / "onnx" / "fashion.onnx"
@@ -144,6 +145,20 @@ def test_what_is_no_model_is_told_what_would_be(edgepack: CommandLine, tmp_path:
     (tmp_path / "model.pt").write_bytes(b"PK")
     for name in ("folder", "model.pt"):
         edgepack("build", name, "-t", "rpi4").refused(2, f"{name} is no model", ".onnx")
+
+
+def test_an_operator_of_somebodys_own_is_named(
+    edgepack: CommandLine, looped: Path, tmp_path: Path
+) -> None:
+    model = flatbytes.unpack(flatbytes.load(looped))
+    code = model.operatorCodes[model.subgraphs[0].operators[-1].opcodeIndex]
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM, 32
+    code.customCode = b"Somebodys"
+    (tmp_path / "custom.tflite").write_bytes(flatbytes.pack(model))
+    for recipe in ("float32", "frozen-dynamic"):
+        ran = edgepack("build", "custom.tflite", "-t", "rpi4", "-r", recipe, "--quiet")
+        ran.refused(2, "custom: ", "Somebodys")
+    assert "Somebodys" in edgepack("inspect", "custom.tflite").out
 
 
 def test_inspect_tells_whether_a_model_can_be_trained(edgepack: CommandLine, looped: Path) -> None:
