@@ -20,6 +20,8 @@ from edgepack.steps.convert import Convert
 from edgepack.steps.thaw import Thaw
 from edgepack.tflite import flatbuffer
 from edgepack.thawing.builders import builders
+from edgepack.thawing.call import MOST_VALUES, Scene, UnsuitableError
+from edgepack.thawing.names import Names
 from edgepack.thawing.obstacles import obstacles
 
 IMAGE, STEPS = (1, 6, 8, 4), (1, 6, 8)
@@ -238,6 +240,30 @@ def test_a_kernel_read_in_different_ways_stays_shared() -> None:
     assert "the kernel of" in remarks[1]
 
 
+def test_a_table_that_is_read_twice_stays_shared() -> None:
+    tf, table = keras.tensorflow(), numbers(5, 3)
+
+    def tied(x: Any) -> list[Any]:
+        rows = [tf.gather(table, tf.cast(x > limit, tf.int32)) for limit in (0.0, 1.0)]
+        return [rows[0], rows[1], tf.linalg.matmul(rows[0], table, transpose_b=True)]
+
+    model, _, remarks = thawed(flatbuffer_of(tied, STEPS))
+    assert [kinds(model).count(kind) for kind in ("Embedding", "Dense")] == [1, 1]
+    assert [w.shape.as_list() for w in model.weights] == [[5, 3], [3, 5]]
+    assert "has a copy of weights that it shared with others" in remarks[1]
+
+
+def test_a_kernel_with_another_bias_is_a_copy_that_is_told() -> None:
+    tf, kernel = keras.tensorflow(), numbers(8, 3)
+
+    def twice(x: Any) -> list[Any]:
+        return [tf.matmul(x, kernel) + numbers(n, 3)[0] for n in (1, 2)]
+
+    model, _, remarks = thawed(flatbuffer_of(twice, (1, 8)))
+    assert kinds(model).count("Dense") == 2
+    assert "has a copy of weights that it shared with others" in remarks[1]
+
+
 @pytest.mark.parametrize("quantization", ["float16", "float32"])
 def test_weights_stored_otherwise_are_unpacked(quantization: str) -> None:
     keras.start(0)
@@ -362,6 +388,10 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
         *("DEPTHWISE_CONV_2D", [FLOATS, constant((1, 3, 3, 7), "float32")], [FLOATS]),
         {"kind": "DepthwiseConv2DOptions", "strideH": 1, "strideW": 1, "depthMultiplier": 1},
     ),
+    "uneven": (
+        *("DEPTHWISE_CONV_2D", [FLOATS, constant((1, 3, 3, 3), "float32")], [FLOATS]),
+        {"kind": "DepthwiseConv2DOptions", "strideH": 1, "strideW": 2, "depthMultiplier": 1},
+    ),
     "pool": (
         *("MAX_POOL_2D", [FLOATS], [FLOATS]),
         {"kind": "Pool2DOptions", "strideH": 0, "strideW": 0},
@@ -376,6 +406,25 @@ def test_what_does_not_fit_together_is_refused_in_words(name: str) -> None:
         thawed(single_operator.write(*HOSTILE[name]))
     assert "cannot be made trainable" in caught.value.message
     assert HOSTILE[name][0] in caught.value.message or "has no batch" in caught.value.message
+
+
+def test_many_large_constants_are_too_large() -> None:
+    graph = flatbuffer.read_graph(single_operator.write("ABS", [FLOATS], [FLOATS]))
+    scene, large = Scene(graph, Names(graph)), np.broadcast_to(np.float32(0), MOST_VALUES // 2)
+    scene.note(0, large)
+    scene.note(1, large)
+    with pytest.raises(UnsuitableError, match="constants of more than"):
+        scene.note(1, large)
+
+
+def test_more_layers_than_keras_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(keras.tf_keras(), "Model", fail)
+    assert "more layers follow one another" in refused(
+        single_operator.write("ABS", [FLOATS], [FLOATS])
+    )
 
 
 def test_a_broken_file_is_a_model_error() -> None:

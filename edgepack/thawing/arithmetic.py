@@ -189,6 +189,8 @@ def select(call: Call) -> Any:
     """One of two, by a condition; in the old way a condition chooses whole rows."""
     tf = keras.tensorflow()
     which, x, y = (call.input(i) for i in range(3))
+    if any(np.size(side) > 1 for side in (x, y) if not symbolic(side)):
+        call.fix(f"the constant of {call.operator.code}")
     if call.operator.code == "SELECT" and len(which.shape) == 1 < len(x.shape):
         which = call.function(tf.reshape, which, [-1, *[1] * (len(x.shape) - 1)])
     return call.function(tf.where, which, x, y)

@@ -38,10 +38,11 @@ class Scene:
         values: of tensors by index: tensors of the new model, or arrays where they are constant.
         readers: the operators that read a tensor, by its index.
         layers: that operators with the same weights share, by what makes them equal.
-    outputs: of shared layers, by layer and input.
+        outputs: of shared layers, by layer and input.
         done: operators that one before them has taken in.
         fixed: constants that are no weights.
         parted: operators that shared their weights with another, and have their own now.
+        room: values that computed constants may still have together.
     """
 
     graph: Graph
@@ -53,6 +54,7 @@ class Scene:
     done: set[int] = field(default_factory=set)
     fixed: list[str] = field(default_factory=list)
     parted: list[str] = field(default_factory=list)
+    room: int = MOST_VALUES
 
     def __post_init__(self) -> None:
         for operator in self.graph.operators:
@@ -76,6 +78,16 @@ class Scene:
         if found is None and index not in self.values:
             raise UnsuitableError(f"tensor {index} is read before anything computes it")
         return self.values[index] if found is None else found
+
+    def note(self, index: int, value: Any) -> None:
+        """Keep what an operator gives for a tensor; UnsuitableError where it is absurdly large."""
+        bounded([n or 1 for n in value.shape])
+        if not symbolic(value):
+            value = np.asarray(value)
+            self.room -= value.size
+        if self.room < 0:
+            raise UnsuitableError(f"constants of more than {MOST_VALUES} values are computed")
+        self.values[index] = value
 
     def is_shared(self, index: int) -> bool:
         """Whether several operators read a tensor, such as weights of a layer called twice."""

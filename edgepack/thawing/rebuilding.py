@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from edgepack import keras
 from edgepack.errors import EdgepackError, StepError
 from edgepack.network.operations import symbolic
@@ -64,8 +62,14 @@ def rebuild(graph: Graph) -> Rebuilt:
         if operator.index not in scene.done:
             _build(scene, operator)
     made = [_output(scene, i, n) for i, n in zip(tensors["outputs"].values(), outputs, strict=True)]
-    model = keras.tf_keras().Model(given, made)
-    return Rebuilt(model, scene.values, scene.fixed, scene.parted)
+    return Rebuilt(_model(given, made), scene.values, scene.fixed, scene.parted)
+
+
+def _model(inputs: list[Any], outputs: list[Any]) -> Any:
+    try:
+        return keras.tf_keras().Model(inputs, outputs)
+    except RecursionError as error:
+        raise refusal(["more layers follow one another than Keras can hold"]) from error
 
 
 def _input(scene: Scene, index: int, name: str) -> Any:
@@ -92,7 +96,7 @@ def _build(scene: Scene, operator: Operator) -> None:
         call = Call(scene, operator, [scene.value(i) for i in operator.inputs])
         made = builders()[operator.code](call)
         flat = made if isinstance(made, list) else [made]
-        _note(scene, call.last if call.last is not operator else operator, flat)
+        _note(scene, call.last, flat)
     except UnsuitableError as error:
         raise refusal([f"{named(operator)}: {error}"]) from error
     except EdgepackError:
@@ -107,5 +111,4 @@ def _note(scene: Scene, operator: Operator, made: list[Any]) -> None:
     if len(made) != len(operator.outputs):
         raise UnsuitableError(f"it has {len(operator.outputs)} outputs instead of {len(made)}")
     for index, value in zip(operator.outputs, made, strict=True):
-        bounded([n or 1 for n in value.shape])
-        scene.values[index] = value if symbolic(value) else np.asarray(value)
+        scene.note(index, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,9 +76,9 @@ def _shared(call: Call, kind: str, x: Any, weights: Sequence[Any], config: dict[
     """The output of a layer; operators that are equal in all but their input share it."""
     scene = call.scene
     own = tuple(call.operator.inputs[i] for i in _weights(call))
-    key = (kind, own, x.shape[-1], repr(sorted(config.items())))
+    key = (kind, own, repr(sorted(config.items())))
     if not _is_shared(call) or key not in scene.layers:
-        if any(other[1] == own for other in scene.layers):
+        if any(other[1][0] == own[0] for other in scene.layers):
             scene.parted.append(call.shown)
         scene.layers[key] = call.make(kind, **config)
         y = scene.outputs[key, id(x)] = scene.layers[key](x)
@@ -160,7 +161,10 @@ def depthwise(call: Call) -> Any:
     kernel = call.constant(1).reshape(height, width, int(x.shape[-1]), multiplier)
     high, wide = config["strides"]
     if high != wide and 1 in call.output().shape[1:3]:
-        config["strides"] = (high, high) if call.output().shape[2] == 1 else (wide, wide)
+        high = wide = high if call.output().shape[2] == 1 else wide
+    if high != wide:
+        raise UnsuitableError(f"its strides {high} and {wide} differ")
+    config["strides"] = (high, wide)
     config |= {"kernel_size": (height, width), "depth_multiplier": multiplier}
     return learnt(call, "DepthwiseConv2D", x, kernel, _bias(call, 2), 3, **config)
 
@@ -208,20 +212,23 @@ def dense(call: Call) -> Any:
         x = reshaped(call, x, sizes, [-1, wide])
     if isinstance(weights, np.ndarray):
         return learnt(call, "Dense", x, weights.T, _bias(call, 2), 1, units=weights.shape[0])
-    y = call.function(keras.tensorflow().matmul, x, weights, transpose_b=True)
-    bias = _bias(call, 2)
-    return activate(call, y if bias is None else y + bias)
+    tf, bias = keras.tensorflow(), _bias(call, 2)
+    y = call.function(tf.matmul, x, weights, transpose_b=True)
+    if bias is not None:
+        call.fix("the bias")
+        y = call.function(tf.add, y, bias)
+    return activate(call, y)
 
 
 def batch_matmul(call: Call) -> Any:
     """A product of matrices; with a constant at its right a dense layer."""
     x, y = call.input(0), call.input(1)
     turned = [bool(call.option(f"adj_{side}", False)) for side in "xy"]
-    if isinstance(y, np.ndarray) and symbolic(x) and not turned[0] and y.size == y[..., :, :].size:
-        matrix = y.reshape(y.shape[-2:]) if y.size == np.prod(y.shape[-2:]) else None
-        if matrix is not None and y.ndim <= len(x.shape):
-            kernel = matrix.T if turned[1] else matrix
-            return learnt(call, "Dense", x, kernel, None, 1, units=kernel.shape[1])
+    alone = isinstance(y, np.ndarray) and 2 <= y.ndim <= len(x.shape)
+    if alone and symbolic(x) and not turned[0] and y.size == math.prod(y.shape[-2:]):
+        matrix = y.reshape(y.shape[-2:])
+        kernel = matrix.T if turned[1] else matrix
+        return learnt(call, "Dense", x, kernel, None, 1, units=kernel.shape[1])
     for side in (x, y):
         if isinstance(side, np.ndarray):
             call.fix("a constant matrix")
@@ -249,7 +256,7 @@ def lookup(call: Call, table: Any, numbers: Any) -> Any:
             call.fix("a constant table")
         return call.function(keras.tensorflow().gather, table, numbers)
     rows, width = table.shape
-    return call.layer("Embedding", numbers, [table], input_dim=rows, output_dim=width)
+    return _shared(call, "Embedding", numbers, [table], {"input_dim": rows, "output_dim": width})
 
 
 def prelu(call: Call) -> Any:
