@@ -179,6 +179,18 @@ def test_cut_off_file(share: float, tmp_path: Path) -> None:
     assert "cut.onnx" in refused(source(path))
 
 
+@pytest.mark.parametrize("word", [b"Relu", b"only", b"batch", b"graph"])
+def test_names_that_are_no_text(word: bytes, tmp_path: Path) -> None:
+    path = single(tmp_path / "m.onnx", "Relu", "batch", 4)
+    path.write_bytes(path.read_bytes().replace(word, b"\xff" + word[1:]))
+    assert "is broken: one of its names is no text in UTF-8" in refused(source(path))
+
+
+def test_a_single_number_is_no_input(tmp_path: Path) -> None:
+    told = refused(source(single(tmp_path / "m.onnx", "Relu")))
+    assert "the input 'x' is a single number | export it with a first dimension of 1" in told
+
+
 def test_operators_that_nobody_knows(tmp_path: Path) -> None:
     path = single(tmp_path / "m.onnx", "Fancy", 1, 4, domain="com.example")
     assert "not part of ONNX: 1 com.example.Fancy" in refused(source(path))
@@ -234,11 +246,17 @@ def test_texts_as_inputs(tmp_path: Path) -> None:
         ("/etc/passwd", "outside of its folder"),
         ("link", "outside of its folder"),
         ("short.bin", "is cut off"),
+        ("pipe", "which is missing"),
+        ("/dev/zero", "outside of its folder"),
+        ("a\0b", "no name of a file"),
+        ("x" * 300, "no name of a file"),
     ],
 )
 def test_weights_beside_the_file(location: str, words: str, tmp_path: Path) -> None:
+    """What is no such file is not opened to know it again, either: that might never end."""
     folder = tmp_path / "model"
     folder.mkdir()
+    os.mkfifo(folder / "pipe")
     (tmp_path / "secret").write_bytes(bytes(16))
     (folder / "link").symlink_to(tmp_path / "secret")
     (folder / "short.bin").write_bytes(bytes(8))
@@ -248,6 +266,8 @@ def test_weights_beside_the_file(location: str, words: str, tmp_path: Path) -> N
     tensor.external_data.add(key="length", value="16")
     path = save(folder / "m.onnx", [node], [value("x", 1, 4)], [value("y", 1, 4)], [tensor])
     assert words in refused(source(path))
+    with pytest.raises(ModelError):
+        form.companions(source(path))
 
 
 def test_weights_beside_the_file_are_read_and_known(tmp_path: Path) -> None:

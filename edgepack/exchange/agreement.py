@@ -127,7 +127,10 @@ def _matched(wanted: Sequence[Arrays], got: Sequence[Sequence[Any]]) -> dict[str
         if name not in found and match.index not in taken:
             found[name] = match
     if len(found) < len(names):
-        raise StepError(f"the converted model has {len(places)} outputs instead of {len(names)}")
+        raise StepError(
+            f"the converted model has {len(places)} of {len(names)} outputs",
+            "leave out those that are an input or a constant",
+        )
     return found
 
 

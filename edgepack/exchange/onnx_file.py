@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -86,7 +87,18 @@ def _parsed(path: Path) -> Any:
         raise ModelError(f"{path} cannot be read: {error.strerror}", "check the file") from error
     if not model.ir_version or not model.opset_import or not model.graph.node:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph", HINT)
+    if not all(map(_is_text, _messages(model))):
+        raise ModelError(f"{path} is broken: one of its names is no text in UTF-8", HINT)
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all texts are such; ONNX' protocol buffers give other ones as bytes."""
+    fields = (value for field, value in message.ListFields() if field.type == field.TYPE_STRING)
+    texts = itertools.chain(
+        *([value] if isinstance(value, str | bytes) else value for value in fields)
+    )
+    return all(isinstance(text, str) for text in texts)
 
 
 def _check_versions(path: Path, model: Any) -> None:
@@ -125,15 +137,18 @@ def _shape(value: Any) -> Shape:
     ]
 
 
-def _tensors(message: Any) -> Iterator[Any]:
-    """All tensors inside, wherever they are: weights, attributes, parts of functions."""
-    if message.DESCRIPTOR.name == "TensorProto":
-        yield message
-        return
+def _messages(message: Any) -> Iterator[Any]:
+    """A message, and all inside of it."""
+    yield message
     for field, value in message.ListFields():
         if field.message_type:
             for part in [value] if hasattr(value, "ListFields") else value:
-                yield from _tensors(part)
+                yield from _messages(part)
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """All tensors inside, wherever they are: weights, attributes, parts of functions."""
+    return (part for part in _messages(model) if part.DESCRIPTOR.name == "TensorProto")
 
 
 def _check_external(path: Path, model: Any) -> None:
@@ -149,10 +164,16 @@ def _check_external(path: Path, model: Any) -> None:
 
 
 def companions(path: Path) -> list[Path]:
-    """The files of weights that belong to a file which `read` has judged, sorted."""
+    """The files of weights that belong to a file, sorted.
+
+    Raises:
+        ModelError: if it is broken, or one of them is missing or lies outside of its folder.
+    """
+    model = _parsed(path)
+    _check_external(path, model)
     beside = {
         entry.value
-        for tensor in _tensors(_parsed(path))
+        for tensor in _tensors(model)
         if tensor.data_location == tensor.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
@@ -161,19 +182,7 @@ def companions(path: Path) -> list[Path]:
 
 
 def _external_bytes(path: Path, tensor: str, info: dict[str, str]) -> int:
-    place = Path(info.get("location", ""))
-    folder = path.parent.resolve()
-    file = (folder / place).resolve()
-    if place.is_absolute() or not file.is_relative_to(folder) or file == folder:
-        raise ModelError(
-            f"{path} wants the weights {tensor!r} from {str(place)!r}, outside of its folder",
-            "keep the file of weights beside the model",
-        )
-    if not file.is_file():
-        raise ModelError(
-            f"{path} has its weights in {str(place)!r}, which is missing",
-            f"copy {place.name} into {path.parent}",
-        )
+    file = _weights_file(path, tensor, info.get("location", ""))
     try:
         start = int(info.get("offset") or 0)
         count = int(info.get("length") or file.stat().st_size - start)
@@ -182,6 +191,27 @@ def _external_bytes(path: Path, tensor: str, info: dict[str, str]) -> int:
     if start < 0 or count < 0 or start + count > file.stat().st_size:
         raise ModelError(f"{file} is cut off: the weights {tensor!r} lie past its end", HINT)
     return count
+
+
+def _weights_file(path: Path, tensor: str, location: str) -> Path:
+    place, folder = Path(location), path.parent.resolve()
+    try:
+        file = (folder / place).resolve()
+        is_there = file.is_file()
+    except (OSError, ValueError) as error:
+        message = f"{path} has its weights in {location!r}, which is no name of a file"
+        raise ModelError(message, HINT) from error
+    if place.is_absolute() or not file.is_relative_to(folder) or file == folder:
+        raise ModelError(
+            f"{path} wants the weights {tensor!r} from {location!r}, outside of its folder",
+            "keep the file of weights itself, no link to it, beside the model",
+        )
+    if not is_there:
+        raise ModelError(
+            f"{path} has its weights in {location!r}, which is missing",
+            f"copy {place.name} into {path.parent}",
+        )
+    return file
 
 
 def _check_operators(path: Path, model: Any) -> None:

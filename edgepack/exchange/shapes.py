@@ -15,6 +15,7 @@ Shape = Sequence[int | str]
 MOST_VALUES = 1 << 25
 """Of one input; an image of 4K in colour has fewer."""
 OPTION = "--input-shape"
+BATCH = "export it with a first dimension of 1, which is the batch"
 
 
 def fixed(
@@ -98,6 +99,8 @@ def _word(size: int | str) -> str:
 
 
 def _check_size(name: str, shape: tuple[int, ...]) -> None:
+    if not shape:
+        raise ModelError(f"the input {name!r} is a single number", BATCH)
     values = math.prod(shape)
     if not 0 < values <= MOST_VALUES:
         raise ModelError(
