@@ -42,7 +42,7 @@ def tflite_form(data: bytes) -> str:
 
 
 def sha256_of_folder(folder: Path) -> str:
-    """The sha256 over the names and bytes of a folder's files; links are not followed."""
+    """The sha256 over the names and bytes of a folder's files, linked ones among them."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -52,10 +52,10 @@ def sha256_of_folder(folder: Path) -> str:
 
 
 def files_of(place: Path) -> list[Path]:
-    """The file itself, or the files in a folder and its folders; links are not followed."""
+    """The file itself, or the files in a folder and its folders; no linked folders."""
     if not place.is_dir():
         return [place]
-    return sorted(p for p in place.rglob("*") if p.is_file() and not p.is_symlink())
+    return sorted(path for path in place.rglob("*") if path.is_file())
 
 
 def sha256_of(path: Path) -> str:

@@ -49,10 +49,19 @@ class ModelSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file, or of a folder's files; of an object, the store's file tells."""
+        """Of the file, or of a folder's files; of an object, the store's file tells.
+
+        Raises:
+            ModelError: if one of them cannot be read.
+        """
         if self.path is None:
             return ""
-        return sha256_of_folder(self.path) if self.path.is_dir() else sha256_of(self.path)
+        try:
+            return sha256_of_folder(self.path) if self.path.is_dir() else sha256_of(self.path)
+        except OSError as error:
+            raise ModelError(
+                f"cannot read {error.filename or self.path}: {error.strerror}", "check the path"
+            ) from error
 
     def custom_objects(self) -> Mapping[str, Any]:
         """The user's own classes and functions by name, as tf_keras knows them."""
@@ -104,9 +113,17 @@ def open_model(
     for form in plugins.names("forms"):
         plugin = plugins.load("forms", form)
         if plugin.matches(path):
-            found = ModelSource(path.stem or path.name, form, plugin.gives, path, **facts)
-            return _asked(found, plugin.OPTIONS)
-    raise ModelError(f"{path} is no model that edgepack reads", KNOWN)
+            return _asked(
+                ModelSource(_name(path), form, plugin.gives, path, **facts), plugin.OPTIONS
+            )
+    what = "a folder without a model" if path.is_dir() else "no model"
+    raise ModelError(f"{path} is {what} that edgepack reads", KNOWN)
+
+
+def _name(path: Path) -> str:
+    """What a model is called: as its file, or as its folder, whose name ends in no suffix."""
+    whole = path if path.name not in ("", "..") else path.resolve()
+    return whole.name if path.is_dir() else whole.stem
 
 
 def _asked(origin: ModelSource, options: Sequence[str]) -> ModelSource:

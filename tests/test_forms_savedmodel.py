@@ -222,6 +222,22 @@ def test_cut_off_and_incomplete_folders(several: Path, tmp_path: Path) -> None:
     assert "is not a SavedModel, or it is cut off" in refused(source(folder))
 
 
+def test_linked_files_are_part_of_what_a_model_is(several: Path, tmp_path: Path) -> None:
+    """As caches of downloads keep them; a linked folder would not be looked into."""
+    blobs, folder = tmp_path / "blobs", tmp_path / "linked"
+    shutil.copytree(several, blobs)
+    (folder / "variables").mkdir(parents=True)
+    for path in (p for p in blobs.rglob("*") if p.is_file()):
+        (folder / path.relative_to(blobs)).symlink_to(path)
+    before = source(folder, signature="other").sha256
+    assert before == source(blobs, signature="other").sha256
+    (blobs / "variables" / "variables.index").write_bytes(b"other")
+    assert source(folder, signature="other").sha256 != before
+    shutil.rmtree(folder / "variables")
+    (folder / "variables").symlink_to(blobs / "variables")
+    assert "variables is a link | copy" in refused(source(folder, "image:1,6,5,2", signature="see"))
+
+
 def test_weights_that_are_broken_are_one_line(several: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(several, folder)

@@ -85,9 +85,23 @@ def read(folder: Path, signature: str = "") -> Saved:
     _check_ends(folder, found, definition)
     used = Counter(_operators(graph, chosen))
     _check_operators(folder, used)
-    if used.keys() & {"VarHandleOp", "VariableV2"} and not (folder / VARIABLES).is_file():
-        raise ModelError(f"{folder} has no {VARIABLES}, which holds its weights", HINT)
+    if used.keys() & {"VarHandleOp", "VariableV2"}:
+        _check_weights(folder)
     return found
+
+
+def _check_weights(folder: Path) -> None:
+    """They must be readable, and in the folder itself, or nobody would hear when they change."""
+    index = folder / VARIABLES
+    if index.parent.is_symlink():
+        raise ModelError(f"{index.parent} is a link", "copy the folder of the model whole: cp -rL")
+    try:
+        index.open("rb").close()
+    except FileNotFoundError as error:
+        message = f"{folder} has no {VARIABLES}, which holds its weights"
+        raise ModelError(message, HINT) from error
+    except OSError as error:
+        raise ModelError(f"{index} cannot be read: {error.strerror}", "check the folder") from error
 
 
 def _graph(folder: Path) -> Any:

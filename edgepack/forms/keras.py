@@ -21,7 +21,7 @@ OPTIONS = ()
 
 def matches(path: Path) -> bool:
     """Whether a file is named as a saved Keras model."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def read(origin: ModelSource, report: Reporter = silent) -> Any:  # noqa: ARG001

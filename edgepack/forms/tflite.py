@@ -19,7 +19,7 @@ OPTIONS = ()
 
 def matches(path: Path) -> bool:
     """Whether a file is named as a flatbuffer of TFLite."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def check(origin: ModelSource) -> None:
