@@ -56,6 +56,7 @@ def shaped(*shape: int) -> Change:
         (shaped(1, 0), "has 0 values"),
         (shaped(1, 2**31 - 1), r"has 2,147,483,647 values: its shape is \[1, 2147483647\]"),
         (lambda graph, x, y: setattr(graph, "inputs", None), "the model has no input"),
+        (lambda graph, x, y: setattr(x, "shape", None), "input 0 of the model is a single number"),
     ],
 )
 def test_ends_that_no_sample_fits_are_refused(

@@ -14,6 +14,7 @@ from edgepack import audit, evaluate, keras
 from edgepack.data.dataset import Dataset, Split
 from edgepack.errors import MissingExtraError, RecipeError, StepError
 from edgepack.micro import host
+from edgepack.network import lowering
 from edgepack.recipe import override, read_recipe
 from edgepack.steps.cluster import Cluster
 from edgepack.steps.convert import Convert
@@ -280,6 +281,12 @@ def test_an_outcome_that_is_broken_is_refused(separable: bytes) -> None:
 
 
 # Manners
+
+
+def test_a_fixed_batch_is_tried_with_one_sample(network: Any) -> None:
+    model = lowering.lower(lowering.trace(network, 4))
+    (name, shape, *_), *_ = signature.slots(model)["inputs"]
+    trial.compare(model, model, {name: np.ones((1, *shape[1:]), np.float32)})
 
 
 def test_nothing_is_printed_or_written(

@@ -77,7 +77,7 @@ def infer(
             runtime.set_tensor(inputs[name]["index"], stored(x[chosen], inputs[name]))
         runtime.invoke()
         for name, tensor in outputs.items():
-            y = runtime.get_tensor(tensor["index"])
+            y = np.atleast_1d(runtime.get_tensor(tensor["index"]))
             scale, zero_point = tensor["quantization"]
             rows[name].append((y.astype(np.float32) - zero_point) * scale if scale else y)
     return {name: np.concatenate(parts)[:total] for name, parts in rows.items()}

@@ -32,7 +32,8 @@ def run_all(interpreter: Any, samples: Samples) -> Dict[str, Any]:
         set_block(interpreter, inputs, samples.arrays, start)
         first_run(interpreter)
         for name, detail in outputs.items():
-            rows[name].append(real(interpreter.get_tensor(detail["index"]), detail))
+            values = np.atleast_1d(interpreter.get_tensor(detail["index"]))
+            rows[name].append(real(values, detail))
     return {name: np.concatenate(parts)[:total] for name, parts in rows.items()}
 
 

@@ -15,6 +15,7 @@ LONGEST_REASON = 160
 """Characters of a runtime's words, which repeat themselves for each tensor."""
 NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 """Types of which there can be samples."""
+BATCH = "give it a first dimension of 1, which is the batch"
 MOST_VALUES = 1 << 25
 """Of one input or output; an image of 4K in colour has fewer."""
 
@@ -30,6 +31,8 @@ def check_ends(graph: Graph) -> None:
             raise ModelError(f"the model has no {word}", "edgepack inspect shows what it has")
         for number, index in enumerate(indices):
             _check_end(f"{word} {number}", graph.tensors[index])
+            if word == "input" and not graph.tensors[index].shape:
+                raise ModelError(f"input {number} of the model is a single number", BATCH)
 
 
 def refusal(model: bytes) -> str:

@@ -108,7 +108,7 @@ class Interpreter:
                 )
             self._runtime.invoke()
             for name, detail in self.outputs.items():
-                rows[name].append(self._runtime.get_tensor(detail["index"]))
+                rows[name].append(np.atleast_1d(self._runtime.get_tensor(detail["index"])))
             if each:
                 each(min(start + self.batch, total))
         return {

@@ -59,9 +59,10 @@ def _noise(graph: Graph) -> dict[str, NDArray[Any]]:
 
 
 def _row(graph: Graph, sample: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """A sample as the graph's inputs store it, in their order."""
-    ends = signature.ends(graph)["inputs"]
-    return [interpreter.quantize(sample[n], _details(graph.tensors[i])) for n, i in ends.items()]
+    """A sample as the graph's inputs store it, in their order; a batch is filled with it."""
+    ends = {n: graph.tensors[i] for n, i in signature.ends(graph)["inputs"].items()}
+    stored = {n: interpreter.quantize(sample[n], _details(tensor)) for n, tensor in ends.items()}
+    return [interpreter.padded(x, ends[n].shape[0]) if x.ndim else x for n, x in stored.items()]
 
 
 def _details(tensor: Tensor) -> dict[str, Any]:
