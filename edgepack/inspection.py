@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,10 @@ def _flatbuffer(path: Path, target: Target) -> Path:
         plain = None if target.accelerator else manifest.get("compiled_from")
         return path / str((plain or manifest["model"])["path"])
     if path.suffix != ".tflite":
+        recipe = " --recipe int8" if EDGETPU in target.forms else ""
         raise ModelError(
             f"{path} is no .tflite, and only that can be checked for {target.id}",
-            f"build it first: edgepack build {path} --target {target.id} --recipe int8",
+            f"build it first: edgepack build {shlex.quote(str(path))} --target {target.id}{recipe}",
         )
     return path
 

@@ -33,6 +33,12 @@ def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stag
         return find(origin, store) or _read_now(origin, store, seed, report)
 
 
+def check(origin: ModelSource) -> None:
+    """Refuse at once a file that is broken, or that cannot be read or converted."""
+    if origin.path:
+        plugins.load("forms", origin.form).check(origin)
+
+
 def _key(origin: ModelSource) -> str:
     return key_of(
         form=origin.form,
@@ -64,8 +70,7 @@ def _modules(origin: ModelSource) -> list[str]:
 def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stage:
     started = time.perf_counter()
     form = plugins.load("forms", origin.form)
-    if origin.path:
-        form.check(origin)
+    check(origin)
     if origin.gives in TRAINABLE:
         keras.start(seed)
     model, conversion = _model(origin, report)

@@ -84,20 +84,26 @@ def to_float(planned: Plan, *, report: Reporter = silent, store: Store | None = 
     return FloatModel(chain, stages[-1], *names)
 
 
-def preview(planned: Plan, *, store: Store | None = None) -> list[dict[str, Any]]:
-    """Each step with its settings, and whether it is done already; nothing is run.
+def preview(planned: Plan, *, store: Store | None = None) -> tuple[Plan, list[dict[str, Any]]]:
+    """What a build would do; nothing is run.
 
     What follows a step that is not done cannot be known, and counts as not done.
+
+    Returns:
+        The plan, settled if the model was read before; and each step with its settings, and
+        whether it is done already.
     """
     store = store or Store()
     stage = intake.find(planned.model, store)
+    if stage is None:
+        intake.check(planned.model)
     planned = settle(planned, stage.artifact.path) if stage else planned
     chain = _chain(planned, store, stage, silent) if stage else None
     rows = []
     for label, step in zip(step_labels(planned.recipe), planned.recipe.steps, strict=True):
         stage = chain.find(step, stage.artifact) if chain and stage else None
         rows.append({"name": label, "settings": asdict(step), "cached": stage is not None})
-    return rows
+    return planned, rows
 
 
 def run_recipe(chain: Chain, recipe: Recipe, first: Stage) -> list[Stage]:

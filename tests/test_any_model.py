@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from onnx_models import single
 from tiny import CommandLine
 
-from edgepack import keras, plan
+from edgepack import intake, keras, plan
 from edgepack.data.dataset import open_source
+from edgepack.errors import ModelError
 from edgepack.network import lowering
+from edgepack.progress import silent
+from edgepack.source import open_model
+from edgepack.store import Store
 from edgepack.tflite import counting, flatbuffer, flatbytes
 from edgepack.training import properties
 
@@ -141,10 +148,71 @@ def test_options_that_mean_nothing_are_refused(
 
 
 def test_what_is_no_model_is_told_what_would_be(edgepack: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
+    for name in ("folder", "folder.onnx", "folder.keras", "folder.tflite"):
+        (tmp_path / name).mkdir()
+        edgepack("build", name, "-t", "rpi4").refused(2, f"{name} is a folder without", ".onnx")
     (tmp_path / "model.pt").write_bytes(b"PK")
-    for name in ("folder", "model.pt"):
-        edgepack("build", name, "-t", "rpi4").refused(2, f"{name} is no model", ".onnx")
+    edgepack("build", "model.pt", "-t", "rpi4").refused(2, "model.pt is no model", ".onnx")
+
+
+def test_a_folder_is_called_by_its_whole_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "net_0.35.keras"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    monkeypatch.chdir(folder)
+    for path in (".", "../net_0.35.keras"):
+        origin = open_model(path)
+        assert (origin.name, origin.form) == ("net_0.35.keras", "savedmodel")
+
+
+def test_a_file_that_cannot_be_read_is_no_bug(looped: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gone.tflite"
+    path.write_bytes(looped.read_bytes())
+    origin = open_model(path)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"cannot read .*gone.tflite: No such file"):
+        _ = origin.sha256
+
+
+def test_a_dry_run_looks_into_the_file(edgepack: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_text("no model")
+    ran = edgepack("build", "m.keras", "-t", "rpi4", "-d", "digits", "--dry-run")
+    ran.refused(2, "m.keras is neither")
+
+
+def test_a_dry_run_tells_what_the_build_will_do(
+    edgepack: CommandLine, looped: Path, shared_cache: Path, tmp_path: Path
+) -> None:
+    """Of a model that was converted before, and turned out to be one that cannot be trained."""
+    store, path = Store(shared_cache / "edgepack"), single(tmp_path / "loop.onnx", "Softsign", 1, 4)
+    stage = intake.read(open_model(looped), store, 0, silent)
+    store.put(intake._key(open_model(path)), {"model.tflite": looped.read_bytes()}, stage.facts)
+    words = ("build", path, "-t", "rpi4", "-r", "dynamic", "--dry-run")
+    told = edgepack(*words, "--json").json
+    assert told["recipe"] == "frozen-dynamic" and "WHILE" in told["frozen"]
+    assert told["bundle"].endswith("/build/loop-rpi4-frozen-dynamic")
+    shown = edgepack(*words).out
+    assert "frozen: " in shown and shown.endswith("loop-rpi4-frozen-dynamic\n")
+
+
+def test_an_output_may_be_a_single_number(edgepack: CommandLine, tmp_path: Path) -> None:
+    tf = keras.tensorflow()
+    spec = tf.TensorSpec((1, 8), name="x")
+    summed = tf.function(lambda x: tf.reduce_sum(x * x), input_signature=[spec])
+    (tmp_path / "sum.tflite").write_bytes(lowering.lower(summed.get_concrete_function()))
+    made = build(edgepack, "sum.tflite", "-t", "rpi4", "-r", "float32")
+    done = subprocess.run(
+        [sys.executable, "infer.py"],
+        cwd=made["bundle"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ran = edgepack("bench", made["bundle"], "--json", *QUICK)
+    assert "unchecked" not in ran.out
 
 
 def test_an_operator_of_somebodys_own_is_named(
@@ -164,6 +232,14 @@ def test_an_operator_of_somebodys_own_is_named(
 def test_inspect_tells_whether_a_model_can_be_trained(edgepack: CommandLine, looped: Path) -> None:
     ran = edgepack("inspect", looped)
     assert ran.code == 0 and "trainable" in ran.out and "no: WHILE" in ran.out
+
+
+def test_a_forecast_of_what_is_not_built_says_how_to_build_it(
+    edgepack: CommandLine, tiny: Path
+) -> None:
+    build = f"edgepack build {tiny} --target"
+    edgepack("inspect", tiny, "-t", "cortex-m4").refused(2, f"{build} cortex-m4\n")
+    edgepack("inspect", tiny, "-t", "coral-usb").refused(2, f"{build} coral-usb --recipe int8\n")
 
 
 def test_a_finished_model_is_thawed_by_the_usual_recipe(

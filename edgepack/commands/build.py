@@ -104,11 +104,12 @@ def _preview(planned: Any, as_json: bool) -> None:
     from edgepack.pipeline import preview
     from edgepack.reports import summary
 
-    rows = preview(planned)
+    settled, rows = preview(planned)
     if as_json:
         import json
 
-        facts = {"target": planned.target.id, "recipe": planned.recipe.name, "steps": rows}
-        click.echo(json.dumps({**facts, "bundle": str(planned.place.resolve())}, indent=1))
+        facts = {"target": settled.target.id, "recipe": settled.recipe.name, "steps": rows}
+        facts |= {"frozen": settled.frozen, "bundle": str(settled.place.resolve())}
+        click.echo(json.dumps(facts, indent=1))
     else:
-        click.echo(summary.preview(planned.place, rows))
+        click.echo(printable_lines(summary.preview(settled.place, rows, settled.frozen)))

@@ -138,11 +138,11 @@ def _intake(source: Facts, steps: Sequence[Facts]) -> list[str]:
             f" the original's at most{_last(made.get('last', ()))}"
         )
         told += made.get("notes", ())
-    if source["frozen"]:
-        told.append(
-            f"frozen: the recipe asks for a model that can be trained, and {source['frozen']}"
-        )
-    return told
+    return [*told, *_frozen(source["frozen"])]
+
+
+def _frozen(why: str) -> list[str]:
+    return [f"frozen: the recipe asks for a model that can be trained, and {why}"] if why else []
 
 
 def _last(names: Sequence[str]) -> str:
@@ -170,8 +170,8 @@ def _met(gate: Facts) -> str:
     return "met" if gate["met"] else "NOT MET"
 
 
-def preview(path: Path, rows: Sequence[Facts]) -> str:
-    """What a build would do."""
+def preview(path: Path, rows: Sequence[Facts], frozen: str) -> str:
+    """What a build would do, and why by another recipe than the one that was asked for."""
     lines = [
         (
             row["name"],
@@ -180,7 +180,8 @@ def preview(path: Path, rows: Sequence[Facts]) -> str:
         )
         for row in rows
     ]
-    return f"{table.render(lines, ('step', 'state', 'settings'))}\n\nbundle: {path}"
+    shown = table.render(lines, ("step", "state", "settings"))
+    return "\n\n".join([shown, *_frozen(frozen), f"bundle: {path}"])
 
 
 def _count(number: int) -> str:
