@@ -12,6 +12,9 @@ from edgepack import keras
 from edgepack.errors import StepError
 from edgepack.quiet import quiet
 
+UNEXPLAINED = "the TFLite converter failed: no reason"
+"""The message of an error where the converter says nothing."""
+
 LOOPS = ("LSTM", "GRU", "SimpleRNN")
 """Layers that become a loop, which the converter's calibration cannot enter: it crashes."""
 
@@ -77,7 +80,9 @@ def conversion_error(text: str) -> StepError:
             "replace the layers that use it; edgepack makes models of built-in operators only",
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = next((line for line in lines if "error:" in line), lines[0] if lines else "no reason")
+    if not lines:
+        return StepError(UNEXPLAINED)
+    told = next((line for line in lines if "error:" in line), lines[0])
     place = re.findall(r'"([^"@:]+)[@:"]', told)
     reason = re.sub(r"^.*?error: (loc\(.*\): )?", "", told)[:300]
     return StepError(

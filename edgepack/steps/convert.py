@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from edgepack.errors import RecipeError, StepError
@@ -78,8 +78,34 @@ class Convert(Step):
             )
         if self.sparse:
             self._check_sparse(lowering.lower(traced), given)
-        data = lowering.lower(traced, self._configuration(model, given))
+        try:
+            data = lowering.lower(traced, self._configuration(model, given))
+        except StepError as error:
+            if error.message != lowering.UNEXPLAINED:
+                raise
+            raise self._located(model, given) from error
         return signature.sign(data, model.input_names, model.output_names)
+
+    def _located(self, model: Any, given: Given) -> StepError:
+        """What to say where the converter does not: the layer with which it fails."""
+        from edgepack.network import culprit, lowering
+
+        quick = replace(self, samples=1)
+
+        def fails(part: Any) -> bool:
+            given.report(Progress("look for the layer that fails", 0, 0))
+            try:
+                lowering.lower(lowering.trace(part, self.batch), quick._configuration(part, given))
+            except StepError:
+                return True
+            return False
+
+        layer = culprit.find(model, fails)
+        word = getattr(layer, "symbol", None) or type(layer).__name__
+        return StepError(
+            f"the TFLite converter fails at layer {layer.name!r} ({word}) and does not say why",
+            "leave the step qat out where there is one, or --set convert.quantization=dynamic",
+        )
 
     def _check_sparse(self, dense: bytes, given: Given) -> None:
         """Refuse to encode sparsely what nothing would compute sparsely; say what will be."""

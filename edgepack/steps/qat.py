@@ -38,6 +38,8 @@ class Qat(TrainingStep):
 
         objective = derive_loss(model, given.dataset, self.loss) if given.dataset else None
         quantized = quantization.quantize(model, given.properties)
+        if bare := quantization.left_float(quantized):
+            given.remark(f"trained in floats, as TF-MOT cannot quantize it: {', '.join(bare)}")
         quantization.set_ranges(quantized, given, self.batch_size)
         keep = keepers(kernels(quantized), given.properties)
         fit(quantized, given, self, objective=objective, keep=keep)

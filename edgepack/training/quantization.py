@@ -14,7 +14,7 @@ from edgepack import keras
 from edgepack.errors import StepError
 from edgepack.network.folding import foldable
 from edgepack.network.graph import copy_layer, rebuild
-from edgepack.network.kernels import kernels
+from edgepack.network.kernels import QUANTIZERS, kernels
 from edgepack.step import Given
 from edgepack.training.properties import measure
 
@@ -72,6 +72,20 @@ def quantize(model: Any, properties: Collection[str]) -> Any:
             f"TF-MOT cannot make the model quantization-aware: {error}",
             "leave the step qat out; convert quantizes without it",
         ) from error
+
+
+def left_float(quantized: Any) -> list[str]:
+    """Which layers TF-MOT left float in what `quantize` returned: kind, number, first name.
+
+    Their ranges are read off samples when the model is converted.
+    """
+    bare: dict[str, list[str]] = {}
+    for layer in quantized.layers:
+        kind = type(layer).__name__
+        if kind not in (*QUANTIZERS, "InputLayer"):
+            word = getattr(layer, "symbol", None) or kind
+            bare.setdefault(str(word), []).append(layer.name)
+    return [f"{kind} ({len(names)}, first {names[0]!r})" for kind, names in bare.items()]
 
 
 def _annotated(model: Any, registry: Any) -> Iterator[Any]:
