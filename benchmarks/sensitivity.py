@@ -95,14 +95,19 @@ def compare(found: dict[str, Any], int8: dict[str, Any], int4: dict[str, Any]) -
 
 
 def limits(found: dict[str, dict[str, Any]]) -> list[Limit]:
-    """Of the protected model that gains most among those that are small enough."""
+    """Of the protected model that gains most among those that are small enough.
+
+    Points or decibels: the accuracy of 10,000 images has steps of the size of what is looked for.
+    """
     protected = [v for name, v in found.items() if " in " in name]
     small = [variant for variant in protected if variant["of_int8"] <= MOST_BYTES] or protected[:1]
     best = max(small, key=lambda variant: variant["db_over"])
+    gained = Limit("dB of SQNR over int4 at that size", best["db_over"], DECIBELS, least=True)
+    if not gained.met:
+        gained = Limit("points over int4 at that size", best["points_over"], POINTS, least=True)
     return [
         Limit("bytes of int8's, with protected layers", best["of_int8"], MOST_BYTES),
-        Limit("dB of SQNR over int4 at that size", best["db_over"], DECIBELS, least=True),
-        Limit("or points over int4 at that size", best["points_over"], POINTS, least=True),
+        gained,
     ]
 
 
