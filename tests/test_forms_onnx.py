@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper
 from onnx_models import FASHION, odd, save, single, source, value, weights
 
@@ -25,6 +26,7 @@ from edgepack.exchange import agreement, naming, onnx_graph, onnx_program, shape
 from edgepack.exchange.worker import Converted
 from edgepack.forms import onnx as form
 from edgepack.progress import Progress
+from edgepack.tflite import flatbytes
 from edgepack.tflite.interpreter import Interpreter
 
 
@@ -159,6 +161,25 @@ def renamed(model: bytes, inputs: list[str]) -> bytes:
     from edgepack.tflite import signature
 
     return signature.sign(model, inputs, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"), [(TensorProto.FLOAT, 1e-4), (TensorProto.FLOAT16, 2e-2)]
+)
+def test_16_bits_may_differ_more(kind: int, limit: float, tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    path = save(tmp_path / "m.onnx", [node], [value("x", 1, kind=kind)], [value("y", 1, kind=kind)])
+    assert agreement._limit(onnx.load(path)) == limit
+
+
+def test_operators_of_tensorflow_are_named(fashion: Converted) -> None:
+    onnx_program._check_operators(fashion.model)
+    model = flatbytes.unpack(flatbytes.load(fashion.model))
+    code = model.operatorCodes[model.subgraphs[0].operators[0].opcodeIndex]
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM, 32
+    code.customCode = b"FlexMatMul"
+    with pytest.raises(StepError, match="no built-in operator for FlexMatMul"):
+        onnx_program._check_operators(flatbytes.pack(model))
 
 
 # What is refused at once

@@ -15,7 +15,9 @@ from edgepack.exchange import agreement, naming, onnx_graph, program
 from edgepack.exchange.onnx_graph import Names
 from edgepack.exchange.program import Teller
 from edgepack.exchange.worker import MODEL
+from edgepack.network.lowering import conversion_error
 from edgepack.tflite import signature, stripping
+from edgepack.tflite.flatbuffer import read_graph
 
 STAGES = ("prepare", "run ONNX", "convert", "compare")
 READY = "ready.onnx"
@@ -54,6 +56,7 @@ def work(job: Mapping[str, Any], teller: Teller) -> dict[str, Any]:
     teller.begin("convert")
     # onnx2tf 2 writes a constant again for every operator that reads it.
     converted = stripping.merge(_converted(names, images))
+    _check_operators(converted)
     teller.begin("compare")
     found = agreement.compare(converted, model, trials, images, names)
     words = names.inputs.values(), names.outputs.values()
@@ -125,6 +128,14 @@ def _converted(names: Names, images: frozenset[str]) -> bytes:
     if failure is None and made.is_file():
         return made.read_bytes()
     raise _failed(names, failure) from failure
+
+
+def _check_operators(converted: bytes) -> None:
+    """Refuse operators of TensorFlow, which no runtime here has."""
+    graph = read_graph(converted)
+    used = {o.code for part in (graph, *graph.bodies) for o in part.operators}
+    if foreign := sorted(code for code in used if code.startswith("Flex")):
+        raise conversion_error(f"Flex ops: {', '.join(foreign)}")
 
 
 def _failed(names: Names, failure: BaseException | None) -> StepError:
