@@ -409,6 +409,30 @@ def test_process_ends_with_its_caller() -> None:
     assert pids and not any(map(is_alive, pids))
 
 
+def test_process_that_computes_outside_of_python_ends_with_its_caller(tmp_path: Path) -> None:
+    script = (
+        "import re; from edgepack.exchange import program\n"
+        "def work(job, teller):\n"
+        "    teller.begin('compute')\n"
+        "    re.match('(a+)+$', 'a' * 64 + 'b')\n"
+        "program.main(work, ['compute'])\n"
+    )
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "job.json").write_text("{}")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes) as process:
+        assert process.stdin and process.stdout
+        assert b"compute" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(20) == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
 def test_time_is_bounded() -> None:
     job = {"path": str(FASHION), "shapes": {"image": [1, 1, 28, 28]}}
     with pytest.raises(StepError, match="did not end in time"):

@@ -7,11 +7,10 @@ import os
 import resource
 import shutil
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edgepack.errors import EdgepackError, InputError, MissingExtraError, StepError
 
@@ -55,7 +54,9 @@ def main(
         stages: what it tells of.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    worker = os.getpid()
+    if os.fork() == 0:
+        _end_with_caller(worker)
     teller = Teller(os.dup(1), stages)
     os.dup2(2, 1)  # Libraries print to both; both are the log.
     try:
@@ -72,12 +73,21 @@ def main(
         teller.tell({"facts": dict(facts)})
 
 
-def _end_with_caller() -> None:
-    """Wait until nobody holds the other end of standard input, and end all that was started."""
-    while os.read(0, 1 << 10):
-        continue
-    shutil.rmtree(Path.cwd(), ignore_errors=True)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def _end_with_caller(worker: int) -> NoReturn:
+    """Wait until nobody holds the other end of standard input, and end all that was started.
+
+    In a process of its own: a thread does not run while TensorFlow's converter computes.
+    """
+    try:
+        os.close(1)  # Its end tells the caller that the worker ended.
+        while os.read(0, 1 << 10):
+            continue
+        if os.getppid() == worker:
+            os.kill(worker, signal.SIGKILL)
+        shutil.rmtree(Path.cwd(), ignore_errors=True)
+    finally:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(0)
 
 
 def reason_of(error: BaseException) -> str:
