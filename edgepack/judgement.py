@@ -121,16 +121,25 @@ def run_split(
 
 def _refuse_broken(before: evaluate.Arrays, after: evaluate.Arrays) -> None:
     """Refuse outputs that nothing can be compared with, or that nobody could use."""
-    for name, count in evaluate.count_broken(before).items():
-        raise DataError(
-            f"the float model's output {name} has {count} NaN or infinite values on the test split",
-            "look for NaN in the test samples, and whether their range is the training's",
-        )
+    refuse_broken_baseline(before)
     for name, count in evaluate.count_broken(after).items():
         raise StepError(
             f"the final model's output {name} has {count} NaN or infinite values where the float"
             " model has numbers",
             "a range overflows: take another quantization, such as int8 or dynamic",
+        )
+
+
+def refuse_broken_baseline(outputs: evaluate.Arrays) -> None:
+    """Refuse a float model's outputs that nothing can be compared with.
+
+    Raises:
+        DataError: if one has values that are NaN or infinite.
+    """
+    for name, count in evaluate.count_broken(outputs).items():
+        raise DataError(
+            f"the float model's output {name} has {count} NaN or infinite values on the test split",
+            "look for NaN in the test samples, and whether their range is the training's",
         )
 
 

@@ -77,6 +77,7 @@ def to_float(planned: Plan, *, report: Reporter = silent, store: Store | None = 
     store = store or Store()
     first = intake.read(planned.model, store, planned.seed, report)
     planned = settle(planned, first.artifact.path)
+    _check_runnable(planned, first)
     chain = _chain(planned, store, first, report)
     kept = tuple(step for step in planned.recipe.steps if not step.lossless)
     stages = [first, *run_recipe(chain, replace(planned.recipe, steps=kept), first)]

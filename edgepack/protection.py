@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgepack.errors import InputError
+from edgepack.tflite.scheme import literal
 
 HIGHER = {"int4": "int8", "int8": "float"}
 """What a layer is left in that a quantization costs too much."""
@@ -69,20 +69,22 @@ def protect(facts: Facts, count: int, change: str, by: str = "sqnr") -> list[str
         InputError: if fewer layers can be quantized so.
     """
     ranked = rank(facts, change, by)
+    if not ranked:
+        raise InputError(f"no layer can be {change} alone", "leave --protect away")
     if not 1 <= count <= len(ranked):
         raise InputError(
             f"--protect is {count}, and {len(ranked)} layers can be {change}",
             f"give a number from 1 to {len(ranked)}",
         )
-    return [f"{re.escape(name)}={HIGHER[change]}" for name in ranked[:count]]
+    return [f"{literal(name)}={HIGHER[change]}" for name in ranked[:count]]
 
 
 def recipe_text(facts: Facts, change: str, rules: Sequence[str]) -> str:
     """A recipe's TOML: all quantized but for what the rules name."""
     higher = HIGHER[change]
-    told = f"{change}, but {higher} for the {len(rules)} most sensitive layers of {facts['model']}"
-    listed = "".join(f"    {json.dumps(rule)},\n" for rule in rules)
-    return f"""description = {json.dumps(told)}
+    told = f"{change}, but {higher} for the most sensitive layers of {facts['model']}"
+    listed = "".join(f"    {_quoted(rule)},\n" for rule in rules)
+    return f"""description = {_quoted(told)}
 
 [[steps]]
 step = "convert"
@@ -90,11 +92,16 @@ quantization = "float32"
 
 [[steps]]
 step = "quantize"
-scheme = {json.dumps(facts["study"]["scheme"])}
-weights = {json.dumps(change)}
+scheme = {_quoted(facts["study"]["scheme"])}
+weights = {_quoted(change)}
 rules = [
 {listed}]
 
 [[steps]]
 step = "strip"
 """
+
+
+def _quoted(text: str) -> str:
+    """A text as TOML writes it, which knows no halves of characters, as JSON does, and no DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")

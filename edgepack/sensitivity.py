@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -16,8 +15,9 @@ from edgepack.errors import InputError, StepError
 from edgepack.progress import Progress
 from edgepack.store import key_of, source_digest, versions
 from edgepack.tflite import counting, flatbuffer, pruning
-from edgepack.tflite.quantizer import Sample, quantize
-from edgepack.tflite.scheme import Scheme, read_rule
+from edgepack.tflite.calibration import samples_of
+from edgepack.tflite.quantizer import Samples, quantize
+from edgepack.tflite.scheme import Scheme, literal, read_rule
 
 PRUNED = "pruned"
 CHANGES = ("int8", "int4", PRUNED)
@@ -54,6 +54,8 @@ class Study:
             )
         if not 0 < self.sparsity < 1:
             raise InputError(f"--sparsity is {self.sparsity}", "give a fraction such as 0.5")
+        if self.samples < 1:
+            raise InputError(f"--samples is {self.samples}", "give a number such as 256")
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,34 @@ class Bench:
 
     @cached_property
     def wanted(self) -> evaluate.Arrays:
-        """What the float model makes of the samples."""
-        return self.run(self.base)
+        """What the float model makes of the samples.
+
+        Raises:
+            DataError: if some of it is NaN or infinite.
+        """
+        made = self.run(self.base)
+        judgement.refuse_broken_baseline(made)
+        return made
 
     def run(self, model: bytes) -> evaluate.Arrays:
         """The outputs for the samples by name."""
         ends = self.model.inputs, self.model.outputs
         return judgement.run_split(self.model.chain, model, ends, self.split)
 
-    def samples(self) -> Iterator[Sample]:
-        """What ranges are read from, one at a time."""
-        data, names = self.model.chain.dataset, list(self.model.inputs)
-        chosen = data.calibration(self.study.calibration, self.model.chain.seed)
-        for i in range(len(chosen)):
-            yield data.feed(chosen.take(slice(i, i + 1)), names)
+    @cached_property
+    def samples(self) -> Samples:
+        """What ranges are read from."""
+        chain = self.model.chain
+        return samples_of(self.base, chain.dataset, self.study.calibration, chain.seed)
 
-    def judge(self, model: bytes) -> Facts:
-        """How a changed model does: ``sqnr_db`` of the worst output, ``metric`` and ``drop``."""
+    def judge(self, model: bytes) -> Facts | None:
+        """How a changed model does: ``sqnr_db`` of the worst output, ``metric`` and ``drop``.
+
+        None where an output is NaN or infinite.
+        """
         made = self.run(model)
+        if evaluate.count_broken(made):
+            return None
         ratios = [evaluate.fidelity(self.wanted[n], made[n])["sqnr_db"] for n in self.wanted]
         found = judgement.scores(self.split, self.study.metric, self.wanted, made)
         return {
@@ -233,21 +245,20 @@ def _pruned(bench: Bench, layer: Layer | None, change: str) -> bytes | None:  # 
 
 
 def _quantized(bench: Bench, layer: Layer | None, change: str) -> bytes | None:
-    rules = [] if layer is None else [".*=float", f"{re.escape(layer.name)}={change}"]
+    rules = [] if layer is None else [".*=float", f"{literal(layer.name)}={change}"]
     try:
         made = bench.quantized(change, rules)
     except StepError:
         return None
-    return made if layer is None or change in formats(made, layer.name) else None
+    return made if layer is None or change in formats(made) else None
 
 
-def formats(model: bytes, layer: str) -> set[str]:
-    """The dtypes of a layer's weights."""
-    places = counting.places(flatbuffer.read_graph(model))
-    return {place.tensor.dtype for place in places if place.layer == layer}
+def formats(model: bytes) -> set[str]:
+    """The dtypes of all weights."""
+    return {place.tensor.dtype for place in counting.places(flatbuffer.read_graph(model))}
 
 
-def judge_rules(model: FloatModel, study: Study, change: str, rules: Sequence[str]) -> Facts:
+def judge_rules(model: FloatModel, study: Study, change: str, rules: Sequence[str]) -> Facts | None:
     """How the model does when all of it is quantized, but for what rules say."""
     bench = Bench(model, study)
     return bench.judge(bench.quantized(change, rules))

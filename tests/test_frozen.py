@@ -128,6 +128,7 @@ def test_both_forms_get_the_same_zeros(pattern: str) -> None:
     assert any((v == 0).any() for v in before.values())
     for name in before:
         assert np.array_equal(before[name], after[name]), name
+        assert not np.signbit(before[name][before[name] == 0]).any(), name
 
 
 def test_depthwise_and_skipped_layers_are_left_alone(separable: bytes) -> None:

@@ -23,7 +23,7 @@ from edgepack.steps.quantize import Quantize
 from edgepack.tflite import flatbuffer, flatbytes, quantizer, signature, trial
 from edgepack.tflite.counting import places
 from edgepack.tflite.interpreter import Interpreter
-from edgepack.tflite.scheme import Scheme, read_rule
+from edgepack.tflite.scheme import Scheme, literal, read_rule
 
 STATIC = {"samples": 20}
 
@@ -234,6 +234,21 @@ def test_a_rule_for_nothing_is_refused(separable: bytes) -> None:
     step = Quantize(scheme="dynamic", rules=("scors=float",))
     with pytest.raises(StepError, match="'scors=float' is for no operator"):
         step.apply(separable, given())
+
+
+def test_a_rule_means_a_layer_whatever_its_name_holds() -> None:
+    for name in ("FC:0", "CONV_2D:(.*", "a=b,c", "two\nlines"):
+        rule = read_rule(f"{literal(name)}=int8")
+        assert rule.covers("ANY", [name]) and not rule.covers("ANY", [name[1:]])
+        assert read_rule(".*=float").covers("ANY", [name])
+
+
+def test_what_would_crash_is_not_calibrated(separable: bytes) -> None:
+    model = flatbytes.unpack(flatbytes.load(separable))
+    first, *_, last = model.subgraphs[0].operators
+    first.inputs = np.array([last.outputs[0], *first.inputs[1:]], np.int32)
+    with pytest.raises(StepError, match="cannot be calibrated"):
+        quantizer.quantize(flatbytes.pack(model), Scheme(), (), lambda: iter([]))
 
 
 def test_all_float_is_refused(separable: bytes) -> None:

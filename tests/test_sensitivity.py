@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import separable_network
+import single_operator
+from samples import given, separable_network
+from single_operator import Data, constant
 from tiny import CommandLine
 
 from edgepack import keras, protection, sensitivity
 from edgepack.errors import InputError
 from edgepack.recipe import make_recipe, read_recipe
 from edgepack.reports import sensitivity as report
+from edgepack.steps.convert import Convert
 from edgepack.tflite import counting, flatbuffer
 
 NAMES = ["stem", "depthwise_0", "pointwise_0", "depthwise_1", "pointwise_1", "scores"]
@@ -77,6 +80,18 @@ def test_the_recipe_names_layers_literally() -> None:
     assert vars(recipe.steps[1])["rules"] == tuple(rules)
 
 
+def test_the_recipe_can_be_read_whatever_names_hold() -> None:
+    facts = found(**{"FC:\U0001f600\x7f\n": trial(3.0), "z": trial(30.0)}) | {"model": "\U0001f600"}
+    rules = protection.protect(facts, 1, "int4")
+    steps = tomllib.loads(protection.recipe_text(facts, "int4", rules))["steps"]
+    assert steps[1]["rules"] == rules == ["FC\\:\U0001f600\x7f\\\n=int8"]
+
+
+def test_nothing_is_protected_from_what_cannot_be_had() -> None:
+    with pytest.raises(InputError, match="no layer can be int4 alone"):
+        protection.protect(found(a=None), 1, "int4")
+
+
 def test_what_is_least_precise_is_protected_from() -> None:
     assert protection.choose_change(("int8", "int4", "pruned")) == "int4"
     assert protection.choose_change(("pruned", "int8")) == "int8"
@@ -106,6 +121,7 @@ def test_the_plot_is_a_picture_of_all_layers() -> None:
         (["--changes", "int2"], "--changes has int2"),
         (["--changes", ","], "--changes has nothing"),
         (["--sparsity", "1.5"], "--sparsity is 1.5"),
+        (["--samples", "0"], "--samples is 0"),
         (["--protect", "2", "--changes", "pruned"], "--protect needs a quantization"),
         (["--plot", "nowhere/at/all.svg"], "there is no folder"),
         (["--by", "metric", "--protect", "1", "--metric", "acc"], "there is no metric"),
@@ -172,3 +188,33 @@ def test_without_data_noise_is_named(edgepack: CommandLine, tmp_path: Path) -> N
 def test_study_refuses_what_cannot_be_measured() -> None:
     with pytest.raises(InputError):
         sensitivity.Study(changes=())
+
+
+def test_stripped_names_and_whole_numbers_are_taken(edgepack: CommandLine, tmp_path: Path) -> None:
+    keras.start(0)
+    layers = keras.tf_keras().layers
+    words = layers.Input((6,), dtype="int32")
+    table = layers.Embedding(9, 4, name="table")(words)
+    model = keras.tf_keras().Model(words, layers.Dense(3)(layers.Flatten()(table)))
+    data = Convert(quantization="float32").apply(model, given())
+    (tmp_path / "words.tflite").write_bytes(flatbuffer.strip(data))
+    numbers = np.random.default_rng(0).integers(0, 9, (20, 6))
+    np.savez(tmp_path / "words.npz", x_train=numbers, x_test=numbers)
+    ran = edgepack("sensitivity", "words.tflite", "-d", "words.npz", "--changes", "int8", "--json")
+    trials = {row["name"]: row["trials"]["int8"] for row in ran.json["layers"]}
+    assert len(trials) == 2 and all(20 < found["sqnr_db"] < 90 for found in trials.values())
+
+
+def test_a_model_of_broken_numbers_is_refused(edgepack: CommandLine, tmp_path: Path) -> None:
+    row, weights = Data((1, 4), "float32"), constant((4, 4), "float32", np.inf)
+    fully = {"kind": "FullyConnectedOptions"}
+    model = single_operator.write("FULLY_CONNECTED", [row, weights, None], [row], fully)
+    (tmp_path / "broken.tflite").write_bytes(model)
+    ran = edgepack("sensitivity", "broken.tflite", "--changes", "pruned")
+    ran.refused(2, "the float model's output output has", "NaN or infinite")
+
+
+def test_a_model_that_does_not_run_is_refused(edgepack: CommandLine, tmp_path: Path) -> None:
+    row = Data((1, 4), "float32")
+    (tmp_path / "mine.tflite").write_bytes(single_operator.write("mine", [row], [row]))
+    edgepack("sensitivity", "mine.tflite").refused(2, "mine: LiteRT", "refuses it")

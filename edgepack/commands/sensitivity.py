@@ -86,7 +86,7 @@ def _measure(
     from edgepack.plan import make_plan
     from edgepack.store import cache_folder
 
-    chosen = tuple(word for word in changes.split(",") if word)
+    chosen = tuple(dict.fromkeys(word.strip() for word in changes.split(",") if word.strip()))
     study = sensitivity.Study(chosen, scheme, sparsity, samples, metric=options["metric"])
     change = protection.choose_change(study.changes) if protect is not None else ""
     place = cache_folder() / "sensitivity"

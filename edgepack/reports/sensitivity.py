@@ -102,7 +102,7 @@ def _protected(facts: Facts, found: Facts) -> str:
     changes = [c for c in ("int8", found["change"]) if c in facts["study"]["changes"]]
     trials = facts["whole"]["trials"]
     rows = [_outcome(f"all {change}", trials[change]) for change in dict.fromkeys(changes)]
-    rows.append(_outcome(f"{len(found['rules'])} layers protected", found["trial"]))
+    rows.append(_outcome("protected", found["trial"]))
     words = table.render(rows, ("", "SQNR, dB", "drop", "bytes"), "lrrr")
     return f"{words}\n\nprotected: {', '.join(found['rules'])}\nrecipe: {found['recipe']}"
 

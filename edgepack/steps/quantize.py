@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.errors import RecipeError, StepError
-from edgepack.progress import Progress
 from edgepack.step import Given, Step, setting
 from edgepack.tflite.scheme import INTEGERS, KINDS, Scheme, read_rule
 
 if TYPE_CHECKING:
-    from edgepack.tflite.quantizer import Sample, Samples
+    from edgepack.tflite.quantizer import Samples
 
 
 @dataclass(frozen=True)
@@ -71,20 +69,8 @@ class Quantize(Step):
         )
 
     def _samples(self, model: bytes, given: Given) -> Samples:
-        """Samples one at a time, as the model's inputs take them."""
-        from edgepack.tflite import flatbuffer, signature
+        from edgepack.tflite.calibration import samples_of
 
         if given.dataset is None:
             raise StepError("static quantization needs samples to calibrate on", "give --data")
-        graph = flatbuffer.read_graph(model)
-        kinds = {n: graph.tensors[i].dtype for n, i in signature.ends(graph)["inputs"].items()}
-        dataset, report = given.dataset, given.report
-        chosen = dataset.calibration(self.samples, given.seed)
-
-        def feed() -> Iterator[Sample]:
-            for i in range(len(chosen)):
-                fed = dataset.feed(chosen.take(slice(i, i + 1)), list(kinds))
-                yield {name: fed[name].astype(kind) for name, kind in kinds.items()}
-                report(Progress("calibrate", i + 1, len(chosen)))
-
-        return feed
+        return samples_of(model, given.dataset, self.samples, given.seed, given.report)

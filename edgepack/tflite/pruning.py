@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.errors import StepError
@@ -54,7 +55,10 @@ def prune(
         if not _fits(place, pattern) or not chosen(place.layer):
             return None
         done.append(place.name)
-        pruned: NDArray[Any] = values * magnitude.kept(values, pattern, sparsity, block)
+        # Not a product, which would leave half of the zeros negative, and other bytes.
+        pruned: NDArray[Any] = np.where(
+            magnitude.kept(values, pattern, sparsity, block), values, values.dtype.type(0)
+        )
         return pruned
 
     made = edit_weights(data, change)

@@ -7,6 +7,7 @@ import importlib
 import io
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from edgepack.errors import MissingExtraError, StepError
 from edgepack.quiet import quiet
 from edgepack.step import unremarked
-from edgepack.tflite import flatbytes, naming, trial
+from edgepack.tflite import admission, flatbytes, naming, trial
 from edgepack.tflite.assignment import Assignment, Format, assign
 from edgepack.tflite.scheme import Rule, Scheme
 from edgepack.tflite.signature import KEY
@@ -68,6 +69,8 @@ def quantize(
         raise StepError("no operator of the model can be quantized so", "leave the step out")
     for sentence in assigned.remarks:
         remark(sentence)
+    if samples and (reason := _refusal(model)):
+        raise StepError(f"the model cannot be calibrated: {reason}", "take a scheme without ranges")
     made = naming.unlabel(_run(library, model, scheme, assigned, samples), model)
     first = next(samples(), None) if samples else None
     trial.compare(model, made, first)
@@ -89,6 +92,12 @@ def _check(graph: Graph, scheme: Scheme, samples: Samples | None) -> None:
             f"a model with {what} cannot get integer inputs and outputs",
             "set quantize.io to float",
         )
+
+
+@lru_cache(maxsize=1)
+def _refusal(model: bytes) -> str:
+    """Why a model does not run, tried where it may crash; calibration runs it in this process."""
+    return admission.refusal(model)
 
 
 def _library() -> Any:

@@ -64,6 +64,11 @@ class Rule:
         return self.operator in ("", operator) and any(map(self.layer.fullmatch, names))
 
 
+def literal(layer: str) -> str:
+    """The expression of a rule that means one layer, whatever its name holds."""
+    return re.escape(layer).replace(":", r"\:")
+
+
 def read_rule(text: str) -> Rule:
     """The rule that ``[OPERATOR:]REGEX=FORMAT`` means.
 
@@ -78,7 +83,7 @@ def read_rule(text: str) -> Rule:
         hint = suggest(wanted, list(FORMATS))
         raise RecipeError(f"the rule {text!r} asks for the format {wanted!r}", hint)
     try:
-        return Rule(text, operator, re.compile(layer), wanted)
+        return Rule(text, operator, re.compile(layer, re.DOTALL), wanted)
     except re.error as error:
         message = f"the rule {text!r} has no regular expression: {error}"
         raise RecipeError(message, EXAMPLE) from error
