@@ -84,9 +84,10 @@ def enter(recipe: Recipe, model: Newcomer, *, named: bool) -> Entry:
     if recipe.frozen:
         entered = enter(read_recipe(recipe.frozen), model, named=named)
         return replace(entered, frozen=_why(model))
+    frozen = "mcu-frozen-int8" if recipe.steps[-1].gives == "c" else "frozen-int8"
     raise RecipeError(
         f"recipe {recipe.name} needs a model that can be trained, and {_why(model)}",
-        "take a recipe that needs no training, such as --recipe frozen-int8",
+        f"take a recipe that needs no training, such as --recipe {frozen}",
     )
 
 

@@ -29,7 +29,8 @@ def read(origin: ModelSource, store: Store, seed: int, report: Reporter) -> Stag
     if found := find(origin, store):
         return found
     report(Progress(f"read {origin.name}", 0, 0))
-    with store.lock(_key(origin)):
+    waiting = Progress(f"read {origin.name}", 0, 0, "waits for another build of the same")
+    with store.lock(_key(origin), lambda: report(waiting)):
         return find(origin, store) or _read_now(origin, store, seed, report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgepack import intake, keras, plan
 from edgepack.data.dataset import open_source
 from edgepack.errors import ModelError
 from edgepack.network import lowering
-from edgepack.progress import silent
+from edgepack.progress import Progress, silent
 from edgepack.source import open_model
 from edgepack.store import Store
 from edgepack.tflite import counting, flatbuffer, flatbytes
@@ -174,6 +175,20 @@ def test_a_file_that_cannot_be_read_is_no_bug(looped: Path, tmp_path: Path) -> N
     path.unlink()
     with pytest.raises(ModelError, match=r"cannot read .*gone.tflite: No such file"):
         _ = origin.sha256
+
+
+def test_a_second_build_of_a_model_says_that_it_waits(looped: Path, tmp_path: Path) -> None:
+    store, origin, notes = Store(tmp_path), open_model(looped), []
+
+    def report(progress: Progress) -> None:
+        notes.append(progress.note)
+        if "waits" in progress.note:
+            held.close()
+
+    with contextlib.ExitStack() as held:
+        held.enter_context(store.lock(intake._key(origin)))
+        intake.read(origin, store, 0, report)
+    assert "waits for another build of the same" in notes
 
 
 def test_a_dry_run_looks_into_the_file(edgepack: CommandLine, tmp_path: Path) -> None:

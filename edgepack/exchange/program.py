@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -62,15 +63,21 @@ def main(
     try:
         facts = work(json.loads(Path("job.json").read_text(encoding="utf-8")), teller)
     except EdgepackError as error:
-        traceback.print_exc()
+        _log()
         kind = InputError if isinstance(error, MissingExtraError) else type(error)
         teller.tell({"kind": kind.__name__, "error": error.message, "hint": error.hint})
     except (Exception, SystemExit) as error:
         # Converters raise whatever they like, and some leave by sys.exit.
-        traceback.print_exc()
+        _log()
         teller.tell({"kind": StepError.__name__, "error": reason_of(error), "hint": ""})
     else:
         teller.tell({"facts": dict(facts)})
+
+
+def _log() -> None:
+    """Print the traceback of what is handled, unless it is that the disk is full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def _end_with_caller(worker: int) -> NoReturn:
