@@ -129,11 +129,12 @@ class Bench:
             return None
         ratios = [evaluate.fidelity(self.wanted[n], made[n])["sqnr_db"] for n in self.wanted]
         found = judgement.scores(self.split, self.study.metric, self.wanted, made)
+        # In the order in which the store gives it back.
         return {
-            "sqnr_db": min((r for r in ratios if r is not None), default=None),
-            "metric": found["final"],
             "drop": found["drop"],
+            "metric": found["final"],
             "size_bytes": len(flatbuffer.strip(model)),
+            "sqnr_db": min((r for r in ratios if r is not None), default=None),
         }
 
     def quantized(self, weights: str, rules: Sequence[str]) -> bytes:

@@ -193,14 +193,16 @@ def test_study_refuses_what_cannot_be_measured() -> None:
 def test_stripped_names_and_whole_numbers_are_taken(edgepack: CommandLine, tmp_path: Path) -> None:
     keras.start(0)
     layers = keras.tf_keras().layers
-    words = layers.Input((6,), dtype="int32")
-    table = layers.Embedding(9, 4, name="table")(words)
-    model = keras.tf_keras().Model(words, layers.Dense(3)(layers.Flatten()(table)))
+    text = layers.Input((6,), dtype="int32")
+    table = layers.Embedding(9, 4, name="table")(text)
+    model = keras.tf_keras().Model(text, layers.Dense(3)(layers.Flatten()(table)))
     data = Convert(quantization="float32").apply(model, given())
     (tmp_path / "words.tflite").write_bytes(flatbuffer.strip(data))
     numbers = np.random.default_rng(0).integers(0, 9, (20, 6))
     np.savez(tmp_path / "words.npz", x_train=numbers, x_test=numbers)
-    ran = edgepack("sensitivity", "words.tflite", "-d", "words.npz", "--changes", "int8", "--json")
+    words = ("words.tflite", "-d", "words.npz", "--changes", "int8", "--json")
+    ran = edgepack("sensitivity", *words)
+    assert edgepack("sensitivity", *words).out == ran.out
     trials = {row["name"]: row["trials"]["int8"] for row in ran.json["layers"]}
     assert len(trials) == 2 and all(20 < found["sqnr_db"] < 90 for found in trials.values())
 

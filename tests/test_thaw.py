@@ -256,10 +256,10 @@ def test_a_table_that_is_read_twice_stays_shared() -> None:
 def test_a_kernel_with_another_bias_is_a_copy_that_is_told() -> None:
     tf, kernel = keras.tensorflow(), numbers(8, 3)
 
-    def twice(x: Any) -> list[Any]:
-        return [tf.matmul(x, kernel) + numbers(n, 3)[0] for n in (1, 2)]
+    def twice(*given: Any) -> list[Any]:
+        return [tf.matmul(x, kernel) + numbers(i, 3)[0] for i, x in enumerate(given, 1)]
 
-    model, _, remarks = thawed(flatbuffer_of(twice, (1, 8)))
+    model, _, remarks = thawed(flatbuffer_of(twice, (1, 8), (1, 8)))
     assert kinds(model).count("Dense") == 2
     assert "has a copy of weights that it shared with others" in remarks[1]
 
