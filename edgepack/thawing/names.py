@@ -33,7 +33,7 @@ def end_names(names: Sequence[str]) -> list[str]:
         odd = next(old for old, new in zip(names, made, strict=True) if old != new)
         raise StepError(
             f"cannot be made trainable: Keras takes no input or output named {odd!r}",
-            "rename it in the source, or take a frozen recipe: --recipe frozen-int8",
+            "rename it in the source, or take a recipe such as frozen-int8 or mcu-frozen-int8",
         )
     return made
 
