@@ -17,7 +17,7 @@ from edgepack.thawing.call import Call, Scene, UnsuitableError, batch_axis, boun
 from edgepack.thawing.names import Names, end_names
 from edgepack.thawing.obstacles import named, obstacles
 
-FROZEN = "take a frozen recipe: --recipe frozen-int8, or mcu-frozen-int8 for a microcontroller"
+FROZEN = "take a frozen recipe: mcu-frozen-int8 for a microcontroller, else --recipe frozen-int8"
 SHOWN = 160
 """Characters of a library's words that a message repeats."""
 
