@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -139,11 +139,13 @@ def _shape(value: Any) -> Shape:
 
 def _messages(message: Any) -> Iterator[Any]:
     """A message, and all inside of it."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                yield from _messages(part)
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for field, value in part.ListFields():
+            if field.message_type:
+                waiting += [value] if hasattr(value, "ListFields") else value
 
 
 def _tensors(model: Any) -> Iterator[Any]:
@@ -215,12 +217,13 @@ def _weights_file(path: Path, tensor: str, location: str) -> Path:
 
 
 def _check_operators(path: Path, model: Any) -> None:
+    has = package().defs.has
     local = {(function.domain, function.name) for function in model.functions}
     unknown: Counter[str] = Counter()
     for owner, graph in ((model, model.graph), *((f, f) for f in model.functions)):
         opsets = {o.domain: o.version for o in owner.opset_import}
         for node in nodes(graph):
-            if (node.domain, node.op_type) not in local and not _is_known(node, opsets):
+            if (node.domain, node.op_type) not in local and not _is_known(has, node, opsets):
                 unknown[".".join(filter(None, (node.domain, node.op_type)))] += 1
     if unknown:
         raise ModelError(
@@ -236,11 +239,10 @@ def _check_operators(path: Path, model: Any) -> None:
         )
 
 
-def _is_known(node: Any, opsets: dict[str, int]) -> bool:
+def _is_known(has: Callable[..., bool], node: Any, opsets: dict[str, int]) -> bool:
     domain = "" if node.domain in OWN else node.domain
     version = opsets.get(domain) or opsets.get(OWN[1]) or 1
-    found: bool = package().defs.has(node.op_type, max_inclusive_version=version, domain=domain)
-    return found
+    return has(node.op_type, max_inclusive_version=version, domain=domain)
 
 
 def _is_quantized(operator: str) -> bool:
