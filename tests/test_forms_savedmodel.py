@@ -13,6 +13,7 @@ from onnx_models import source
 
 from edgepack import keras
 from edgepack.errors import EdgepackError, StepError
+from edgepack.exchange import saved_file
 from edgepack.exchange.worker import Converted
 from edgepack.forms import savedmodel as form
 from edgepack.tflite.interpreter import Interpreter
@@ -249,3 +250,18 @@ def test_weights_that_are_broken_are_one_line(several: Path, tmp_path: Path) -> 
 
 def test_folder_without_a_model_is_none(tmp_path: Path) -> None:
     assert not form.matches(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("operator", "is_own"),
+    [
+        *((name, True) for name in ("Conv2D", "MatMul", "ReadVariableOp", "While", "Softmax")),
+        *((name, False) for name in ("ReadFile", "WriteFile", "ImmutableConst", "Abort", "PyFunc")),
+        *((name, False) for name in ("EagerPyFunc", "MapDataset", "PrintV2", "RemoteCall")),
+        *((name, False) for name in ("LoadAndRemapMatrix", "HashTableV2", "SomebodysOwn")),
+    ],
+)
+def test_only_operators_that_stay_inside_are_taken(operator: str, is_own: bool) -> None:
+    keras.tensorflow()
+    known = keras.part("tensorflow.python.framework.op_def_registry").get
+    assert saved_file._is_own(operator, known(operator)) == is_own

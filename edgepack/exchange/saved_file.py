@@ -31,8 +31,11 @@ STATEFUL = frozenset(
     }
 )
 """Operators with a state that is the model's own: variables, random numbers, calls and loops."""
-OUTWARD = re.compile(r"PyFunc|Dataset|Iterator|Debug|HostCompute|Send$|Recv$")
-"""Operators that TensorFlow counts as pure and that reach out of the model all the same."""
+OUTWARD = re.compile(
+    r"PyFunc|Dataset|Iterator|Debug|HostCompute|Send$|Recv$|^ImmutableConst$|^Abort$"
+)
+"""Operators that TensorFlow counts as pure and that reach out of the model all the same: a constant
+that is mapped from a file is one."""
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64"}
 DTYPES |= {10: "bool", 19: "float16"}
 """What there can be samples of, by its number in TensorFlow."""
