@@ -33,9 +33,10 @@ STATEFUL = frozenset(
 """Operators with a state that is the model's own: variables, random numbers, calls and loops."""
 OUTWARD = re.compile(
     r"PyFunc|Dataset|Iterator|Debug|HostCompute|Send$|Recv$|^ImmutableConst$|^Abort$"
+    r"|^_|^Xla|^DTensor|^Copy(Host)?$"
 )
 """Operators that TensorFlow counts as pure and that reach out of the model all the same: a constant
-that is mapped from a file is one."""
+that is mapped from a file, copies that a debugger hears of, calls of a compiler's own."""
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64"}
 DTYPES |= {10: "bool", 19: "float16"}
 """What there can be samples of, by its number in TensorFlow."""
