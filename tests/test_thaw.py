@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from edgepack.errors import EdgepackError, ModelError, StepError
 from edgepack.network.kernels import kernels
 from edgepack.steps.convert import Convert
 from edgepack.steps.thaw import Thaw
-from edgepack.tflite import flatbuffer
+from edgepack.tflite import flatbuffer, flatbytes
 from edgepack.thawing.builders import builders
 from edgepack.thawing.call import MOST_VALUES, Scene, UnsuitableError
 from edgepack.thawing.names import Names
@@ -330,6 +331,15 @@ def test_what_cannot_be_rebuilt_is_named_once() -> None:
     assert refused(custom) == "cannot be made trainable: mine (op 0, 'layer')"
 
 
+def test_graphs_of_other_signatures_are_told() -> None:
+    keras.start(0)
+    data = Convert(quantization="float32").apply(keras_zoo.sequential(keras.tf_keras()), given())
+    model = flatbytes.unpack(flatbytes.load(data))
+    model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+    found = obstacles(flatbuffer.read_graph(flatbytes.pack(model)))
+    assert found == ["it has several signatures"]
+
+
 def test_quantized_models_are_refused(models: Path) -> None:
     data = (models / "resnet8_int8.tflite").read_bytes()
     assert "it is quantized already (int8)" in refused(data)
@@ -343,6 +353,8 @@ def test_names_that_keras_does_not_take() -> None:
     data = Convert(quantization="float32").apply(source, given())
     odd = signature.sign(data, ["a b", "facts"], ["kind", "age"])
     assert "takes no input or output named 'a b'" in refused(odd)
+    same = signature.sign(data, ["age", "facts"], ["kind", "age"])
+    assert obstacles(flatbuffer.read_graph(same)) == ["an input and an output are both named 'age'"]
     keras.start(0)
     one = Convert(quantization="float32").apply(keras_zoo.sequential(keras.tf_keras()), given())
     model, _, _ = thawed(signature.sign(one, ["_the data"], ["what:0"]))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgepack.errors import StepError
 from edgepack.tflite.subgraph import Graph, Operator
 
 FORBIDDEN = re.compile(r"[^A-Za-z0-9_.\\/>-]")
@@ -20,22 +18,6 @@ def allowed(name: str) -> str:
     """A name with what Keras does not take replaced by ``_``."""
     clean = FORBIDDEN.sub("_", name)
     return clean if re.match(r"[A-Za-z0-9.]", clean) else f"x{clean}"
-
-
-def end_names(names: Sequence[str]) -> list[str]:
-    """Names of inputs, or of outputs, for a Keras model.
-
-    Raises:
-        StepError: if one of several cannot stay as it is: samples would no longer find it.
-    """
-    made = [allowed(name) for name in names]
-    if len(made) > 1 and made != list(names):
-        odd = next(old for old, new in zip(names, made, strict=True) if old != new)
-        raise StepError(
-            f"cannot be made trainable: Keras takes no input or output named {odd!r}",
-            "rename it in the source, or take a recipe such as frozen-int8 or mcu-frozen-int8",
-        )
-    return made
 
 
 @dataclass

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgepack.table import printable
+from edgepack.tflite.signature import ends
 from edgepack.tflite.subgraph import Graph, Operator
 from edgepack.tflite.weight_layout import is_quantized
 from edgepack.thawing import recurrent
 from edgepack.thawing.builders import builders
+from edgepack.thawing.names import allowed
 
 QUANTIZED = frozenset({"", "float16"})
 """How weights may be stored."""
@@ -16,7 +18,13 @@ QUANTIZED = frozenset({"", "float16"})
 
 def obstacles(graph: Graph) -> list[str]:
     """Why a graph cannot be rebuilt, each reason once and in a few words; empty where it can."""
-    reasons = [*_weights(graph), *_operators(graph), *_tensors(graph), *_ends(graph)]
+    reasons = [
+        *_weights(graph),
+        *_operators(graph),
+        *_tensors(graph),
+        *_ends(graph),
+        *_names(graph),
+    ]
     return list(dict.fromkeys(reasons))
 
 
@@ -40,7 +48,7 @@ def _operators(graph: Graph) -> Iterator[str]:
             first.setdefault(operator.code, operator)
     yield from map(named, first.values())
     if graph.bodies and not first:
-        yield f"{len(graph.bodies)} graphs inside, which loops or branches run"
+        yield "it has several signatures"
 
 
 def _is_quantizing(graph: Graph, operator: Operator) -> bool:
@@ -76,3 +84,14 @@ def _ends(graph: Graph) -> Iterator[str]:
         tensor = graph.tensors[index]
         if any(place > 0 for place in tensor.open_at):
             yield f"input {printable(tensor.name)!r} leaves more open than the batch"
+
+
+def _names(graph: Graph) -> Iterator[str]:
+    """One of several ends must keep its name, or samples would no longer find it."""
+    named = [list(ends(graph)[which]) for which in ("inputs", "outputs")]
+    for name in (n for names in named if len(names) > 1 for n in names if n != allowed(n)):
+        yield f"Keras takes no input or output named {name!r}"
+    inputs, outputs = ({allowed(name) for name in names} for names in named)
+    yield from (
+        f"an input and an output are both named {name!r}" for name in sorted(inputs & outputs)
+    )

@@ -14,7 +14,7 @@ from edgepack.tflite.signature import ends
 from edgepack.tflite.subgraph import Graph, Operator
 from edgepack.thawing.builders import builders
 from edgepack.thawing.call import Call, Scene, UnsuitableError, batch_axis, bounded
-from edgepack.thawing.names import Names, end_names
+from edgepack.thawing.names import Names, allowed
 from edgepack.thawing.obstacles import named, obstacles
 
 FROZEN = "take a frozen recipe: mcu-frozen-int8 for a microcontroller, else --recipe frozen-int8"
@@ -53,9 +53,7 @@ def rebuild(graph: Graph) -> Rebuilt:
     if reasons := obstacles(graph):
         raise refusal(reasons)
     tensors = ends(graph)
-    inputs, outputs = (end_names(list(tensors[which])) for which in ("inputs", "outputs"))
-    if shared := set(inputs) & set(outputs):
-        raise refusal([f"an input and an output are both named {min(shared)!r}"])
+    inputs, outputs = ([*map(allowed, tensors[which])] for which in ("inputs", "outputs"))
     scene = Scene(graph, Names(graph, {*inputs, *outputs}))
     given = [_input(scene, i, n) for i, n in zip(tensors["inputs"].values(), inputs, strict=True)]
     for operator in graph.operators:
