@@ -72,3 +72,25 @@ def test_a_converter_that_fails_without_a_word_is_asked_where(
     monkeypatch.setattr(lowering, "lower", lower)
     with pytest.raises(StepError, match=r"fails at layer 'right' \(Conv2D\) and does not say why"):
         Convert(samples=4).apply(model, given(noise_for(model)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "error: 'tf.MatMul' op is neither a custom op nor a flex op\nTF Select ops: MatMul\n"
+            "Details:\n\ttf.MatMul(tensor<1x4xf64>, tensor<3x4xf64>) -> (tensor<1x3xf64>)",
+            "no built-in operator for MatMul with float64",
+        ),
+        ("x\nCustom ops: Erf\nDetails: tensor<4xf32>", "no built-in operator for Erf"),
+        (
+            "Input 0 of node Call/AssignAddVariableOp was passed float from Func/input/_6:0"
+            " incompatible with expected resource.",
+            "changes variables of its own as it runs: AssignAddVariableOp",
+        ),
+        ('loc("a@b"): error: no luck', "the TFLite converter failed: no luck at a"),
+    ],
+)
+def test_the_converters_pages_become_a_line(text: str, words: str) -> None:
+    message = lowering.conversion_error(text).message
+    assert message.endswith(words) and "\n" not in message

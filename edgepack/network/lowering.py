@@ -15,6 +15,9 @@ from edgepack.quiet import quiet
 UNEXPLAINED = "the TFLite converter failed: no reason"
 """The message of an error where the converter says nothing."""
 
+UNUSUAL = {"f64": "float64", "f16": "float16", "bf16": "bfloat16"}
+"""Types of which TFLite has few operators, as MLIR calls them."""
+
 LOOPS = ("LSTM", "GRU", "SimpleRNN")
 """Layers that become a loop, which the converter's calibration cannot enter: it crashes."""
 
@@ -74,10 +77,15 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def conversion_error(text: str) -> StepError:
     """What the converter's page of text means, in one line."""
-    if found := re.search(r"(?:Flex|Custom) ops: (.+)", text):
+    if found := re.search(r"(?:Flex|Custom|TF Select) ops: (.+)", text):
         return StepError(
-            f"TFLite has no built-in operator for {found[1].strip()}",
+            f"TFLite has no built-in operator for {found[1].strip()}{_unusual_types(text)}",
             "replace the layers that use it; edgepack makes models of built-in operators only",
+        )
+    if found := re.search(r"(\w+VariableOp)\w* was passed .* expected resource", text):
+        return StepError(
+            f"the model changes variables of its own as it runs: {found[1]}",
+            "save it without such a state; edgepack makes models that start anew with each sample",
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
@@ -88,6 +96,12 @@ def conversion_error(text: str) -> StepError:
     return StepError(
         f"the TFLite converter failed: {reason}" + (f" at {place[-1]}" if place else "")
     )
+
+
+def _unusual_types(text: str) -> str:
+    """The types of numbers in the converter's details that few operators have."""
+    found = set(re.findall(r"[<x](f64|f16|bf16)>", text))
+    return f" with {', '.join(sorted(UNUSUAL[word] for word in found))}" if found else ""
 
 
 def has_loop(traced: Any) -> bool:
