@@ -91,7 +91,7 @@ def conversion_error(text: str) -> StepError:
     if not lines:
         return StepError(UNEXPLAINED)
     told = next((line for line in lines if "error:" in line), lines[0])
-    place = re.findall(r'"([^"@:]+)[@:"]', told)
+    place = [re.split("[@:]", quoted)[0] for quoted in re.findall(r'"([^"]+)"', told)]
     reason = re.sub(r"^.*?error: (loc\(.*\): )?", "", told)[:300]
     return StepError(
         f"the TFLite converter failed: {reason}" + (f" at {place[-1]}" if place else "")
