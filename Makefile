@@ -12,6 +12,8 @@ RUN := $(VENV)/bin/
 STAMP := $(VENV)/.installed
 BENCHMARKS := startup agent_overhead runtime_tool false_alarms push devices repeatability \
 	conversion_overhead c_array emotion mobilenet fashion onnx_chain sensitivity microcontrollers
+# Its ONNX model needs onnx2tf 2, which starts with that version.
+BENCHMARKS += $(if $(filter 3.12,$(VERSION)),formats)
 
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(filter 3.11 3.12,$(VERSION)),)

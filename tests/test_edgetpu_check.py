@@ -357,4 +357,4 @@ def test_only_a_tflite_can_be_checked(models: Path, edgepack: CommandLine) -> No
 
 
 def test_a_missing_file_is_refused(edgepack: CommandLine, tmp_path: Path) -> None:
-    edgepack("inspect", tmp_path / "none.tflite", "-t", "coral-usb").refused(2, "cannot read")
+    edgepack("inspect", tmp_path / "none.tflite", "-t", "coral-usb").refused(2, "there is no file")
