@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fashion import trained
 from report import Limit, build, save
 
 COUNTS = (1, 2, 3, 4)
@@ -60,16 +61,6 @@ def all_four(folder: Path) -> Path:
     lines = (folder / f"protect-{COUNTS[0]}.toml").read_text(encoding="utf-8").split("\n")
     begin, end = lines.index("rules = ["), lines.index("]")
     path.write_text("\n".join(lines[:begin] + lines[end + 1 :]), encoding="utf-8")
-    return path
-
-
-def trained() -> Path:
-    """The network of networks.py, trained once and kept in ``build``."""
-    from networks import train
-
-    path = Path("build", "separable.keras")
-    if not path.is_file():
-        train(path)
     return path
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.progress import Reporter, silent
+from edgepack.tflite import admission
 
 if TYPE_CHECKING:
     from edgepack.exchange.worker import Converted
     from edgepack.source import ModelSource
-    from edgepack.tflite.signature import Slots
 
 SUFFIXES = (".onnx",)
 PROGRAM = "edgepack.exchange.onnx_program"
 gives = "tflite"
 OPTIONS = ("--input-shape",)
 """What of a model's options means something here."""
+slots, refusal = admission.slots, admission.refusal
 
 
 def matches(path: Path) -> bool:
@@ -63,20 +64,6 @@ def convert(origin: ModelSource, report: Reporter = silent) -> Converted:
 def read(origin: ModelSource, report: Reporter = silent) -> bytes:
     """The float .tflite of a file; raises what `convert` does."""
     return convert(origin, report).model
-
-
-def slots(model: bytes) -> dict[str, Slots]:
-    """Name, shape and dtype of each of the ``inputs`` and ``outputs``."""
-    from edgepack.tflite import signature
-
-    return signature.slots(model)
-
-
-def refusal(model: bytes) -> str:
-    """Why this machine's runtime cannot run it, tried in a process of its own; empty if it can."""
-    from edgepack.tflite import admission
-
-    return admission.refusal(model)
 
 
 def _shapes(origin: ModelSource) -> dict[str, tuple[int, ...]]:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.progress import Reporter, silent
+from edgepack.tflite import admission
 
 if TYPE_CHECKING:
     from edgepack.exchange.worker import Converted
     from edgepack.source import ModelSource
-    from edgepack.tflite.signature import Slots
 
 FILE = "saved_model.pb"
 PROGRAM = "edgepack.exchange.saved_program"
 gives = "tflite"
 OPTIONS = ("--input-shape", "--signature")
 """What of a model's options means something here."""
+slots, refusal = admission.slots, admission.refusal
 
 
 def matches(path: Path) -> bool:
@@ -61,17 +62,3 @@ def convert(origin: ModelSource, report: Reporter = silent) -> Converted:
 def read(origin: ModelSource, report: Reporter = silent) -> bytes:
     """The float .tflite of a signature; raises what `convert` does."""
     return convert(origin, report).model
-
-
-def slots(model: bytes) -> dict[str, Slots]:
-    """Name, shape and dtype of each of the ``inputs`` and ``outputs``."""
-    from edgepack.tflite import signature
-
-    return signature.slots(model)
-
-
-def refusal(model: bytes) -> str:
-    """Why this machine's runtime cannot run it, tried in a process of its own; empty if it can."""
-    from edgepack.tflite import admission
-
-    return admission.refusal(model)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.progress import Reporter, silent
+from edgepack.tflite import admission
 
 if TYPE_CHECKING:
     from edgepack.source import ModelSource
-    from edgepack.tflite.signature import Slots
 
 SUFFIXES = (".tflite",)
 gives = "tflite"
 OPTIONS = ()
 """What of a model's options means something here."""
+slots, refusal = admission.slots, admission.refusal
 
 
 def matches(path: Path) -> bool:
@@ -29,7 +30,7 @@ def check(origin: ModelSource) -> None:
         ModelError: if it is no .tflite, is cut off, points outside of itself, or has inputs or
             outputs that no sample fits.
     """
-    from edgepack.tflite import admission, flatbuffer
+    from edgepack.tflite import flatbuffer
 
     admission.check_ends(flatbuffer.read_graph(origin.file))
 
@@ -42,17 +43,3 @@ def read(origin: ModelSource, report: Reporter = silent) -> bytes:  # noqa: ARG0
     """
     check(origin)
     return origin.file.read_bytes()
-
-
-def slots(model: bytes) -> dict[str, Slots]:
-    """Name, shape and dtype of each of the ``inputs`` and ``outputs``."""
-    from edgepack.tflite import signature
-
-    return signature.slots(model)
-
-
-def refusal(model: bytes) -> str:
-    """Why this machine's runtime cannot run it, tried in a process of its own; empty if it can."""
-    from edgepack.tflite import admission
-
-    return admission.refusal(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgepack.errors import ModelError
 
 if TYPE_CHECKING:
+    from edgepack.tflite.signature import Slots
     from edgepack.tflite.subgraph import Graph, Tensor
 
 LONGEST_REASON = 160
@@ -33,6 +34,13 @@ def check_ends(graph: Graph) -> None:
             _check_end(f"{word} {number}", graph.tensors[index])
             if word == "input" and not graph.tensors[index].shape:
                 raise ModelError(f"input {number} of the model is a single number", BATCH)
+
+
+def slots(model: bytes) -> dict[str, Slots]:
+    """Name, shape and dtype of each of the ``inputs`` and ``outputs``."""
+    from edgepack.tflite import signature
+
+    return signature.slots(model)
 
 
 def refusal(model: bytes) -> str:
