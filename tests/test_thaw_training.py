@@ -105,6 +105,7 @@ def test_training_changes_every_weight() -> None:
     assert not [w.name for old, w in pairs if np.array_equal(old, w.numpy())]
 
 
+@pytest.mark.training
 def test_a_model_of_sound_is_thawed(models: Path) -> None:
     facts: dict[str, Any] = {}
     remarks: list[str] = []
