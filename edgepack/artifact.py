@@ -11,6 +11,9 @@ FORMS = ("keras", "keras-qat", "tflite", "edgetpu", "ethosu", "c")
 COMPILED = frozenset({"edgetpu", "ethosu", "c"})
 """Forms that this machine cannot run; they are judged by the ``tflite`` that they come from."""
 
+UNQUANTIZED = frozenset({"", "float16"})
+"""How a .tflite may be quantized whose weights are floats, so that it can be trained yet."""
+
 EDGETPU_OPERATOR = "edgetpu-custom-op"
 """What stands in a .tflite for a part that the Edge TPU computes."""
 ETHOSU_OPERATOR = "ethos-u"

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgepack.artifact import UNQUANTIZED
 from edgepack.errors import RecipeError
 from edgepack.recipe import Recipe, read_recipe, step_class
 from edgepack.step import Step
-
-TRAINABLE = frozenset({"", "float16"})
-"""Quantizations of a .tflite that can be thawed: none, or float weights of half the size."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def look(model: Path | bytes) -> Newcomer:
 
     graph = read_graph(model)
     quantized = is_quantized(graph)
-    found = tuple(obstacles(graph)) if quantized in TRAINABLE else ()
+    found = tuple(obstacles(graph)) if quantized in UNQUANTIZED else ()
     return Newcomer("tflite", quantized, found)
 
 
@@ -93,7 +91,7 @@ def enter(recipe: Recipe, model: Newcomer, *, named: bool) -> Entry:
 
 def is_final(model: Newcomer) -> bool:
     """Whether a model is quantized for good."""
-    return model.quantized not in TRAINABLE
+    return model.quantized not in UNQUANTIZED
 
 
 def is_conversion(step: Step) -> bool:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from edgepack import plugins
 from edgepack.errors import ModelError
+from edgepack.tflite.admission import MOST_VALUES
 
 Shape = Sequence[int | str]
 """A dimension that is a text is open; the text is its name in the file."""
 
-MOST_VALUES = 1 << 25
-"""Of one input; an image of 4K in colour has fewer."""
 OPTION = "--input-shape"
 BATCH = "export it with a first dimension of 1, which is the batch"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgepack.artifact import UNQUANTIZED
 from edgepack.table import printable
 from edgepack.tflite.signature import ends
 from edgepack.tflite.subgraph import Graph, Operator
@@ -11,9 +12,6 @@ from edgepack.tflite.weight_layout import is_quantized
 from edgepack.thawing import recurrent
 from edgepack.thawing.builders import builders
 from edgepack.thawing.names import allowed
-
-QUANTIZED = frozenset({"", "float16"})
-"""How weights may be stored."""
 
 
 def obstacles(graph: Graph) -> list[str]:
@@ -37,7 +35,7 @@ def named(operator: Operator) -> str:
 
 def _weights(graph: Graph) -> Iterator[str]:
     kind = is_quantized(graph)
-    if kind not in QUANTIZED:
+    if kind not in UNQUANTIZED:
         yield f"it is quantized already ({kind})"
 
 
