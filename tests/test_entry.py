@@ -34,6 +34,7 @@ def test_a_float_flatbuffer_is_thawed_for_what_needs_keras() -> None:
     assert words("prune-cluster-qat-int8", FLOAT)[:3] == ["thaw", "prune", "fold"]
     half = Newcomer("tflite", "float16")
     assert words("float32", half) == ["thaw", "convert", "strip"]
+    assert words("frozen-int8", half) == ["thaw", "convert", "quantize", "strip"]
 
 
 def test_a_conversion_that_is_done_is_left_out() -> None:
