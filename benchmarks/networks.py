@@ -1,4 +1,7 @@
-"""The network that the benchmarks train on Fashion-MNIST: flips and shifts, cosine decay."""
+"""The networks that the benchmarks train on Fashion-MNIST: flips and shifts, cosine decay.
+
+``python benchmarks/networks.py NAME FILE`` trains one of `NETWORKS`.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,49 @@ def separable() -> Any:
     return keras.keras3().Sequential(stack, name="separable")
 
 
+def resnet8() -> Any:
+    """ResNet-8 as in MLPerf Tiny (Banbury et al. 2021, arXiv:2106.07597), for 28x28x1."""
+    layers = keras.keras3().layers
+
+    def convolve(x: Any, width: int, size: int, stride: int) -> Any:
+        return layers.Conv2D(width, size, stride, padding="same", use_bias=False)(x)
+
+    def normalize(x: Any) -> Any:
+        return layers.BatchNormalization()(x)
+
+    image = layers.Input((28, 28, 1), name="image")
+    x = layers.ReLU()(normalize(convolve(image, 16, 3, 1)))
+    for width, stride in ((16, 1), (32, 2), (64, 2)):
+        inner = layers.ReLU()(normalize(convolve(x, width, 3, stride)))
+        inner = normalize(convolve(inner, width, 3, 1))
+        passed = x if stride == 1 else convolve(x, width, 1, stride)
+        x = layers.ReLU()(layers.Add()([inner, passed]))
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    outputs = layers.Dense(10, activation="softmax")(x)
+    return keras.keras3().Model(image, outputs, name="resnet8")
+
+
+def lenet300() -> Any:
+    """LeNet-300-100 (LeCun et al. 1998): 266,610 parameters."""
+    layers = keras.keras3().layers
+    stack = [layers.Input((28, 28, 1), name="image"), layers.Flatten()]
+    stack += [layers.Dense(width, activation="relu") for width in (300, 100)]
+    return keras.keras3().Sequential([*stack, layers.Dense(10, activation="softmax")], "lenet300")
+
+
+def lenet5() -> Any:
+    """LeNet-5 as in Caffe and Deep Compression (Han et al. 2016): 431,080 parameters."""
+    layers = keras.keras3().layers
+    stack = [layers.Input((28, 28, 1), name="image")]
+    for width in (20, 50):
+        stack += [layers.Conv2D(width, 5), layers.MaxPooling2D(2)]
+    stack += [layers.Flatten(), layers.Dense(500, activation="relu")]
+    return keras.keras3().Sequential([*stack, layers.Dense(10, activation="softmax")], "lenet5")
+
+
+NETWORKS = {f.__name__: f for f in (separable, resnet8, lenet300, lenet5)}
+
+
 def augment(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Images ``[n, h, w, c]`` shifted by at most two pixels, half of them mirrored."""
     n, height, width, _ = x.shape
@@ -87,4 +133,4 @@ def train(path: Path, build: Any = separable, epochs: int = EPOCHS) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]))
+    train(Path(sys.argv[2]), NETWORKS[sys.argv[1]])

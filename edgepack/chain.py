@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgepack.data.dataset import Dataset
 from edgepack.data.noise import SOURCE
 from edgepack.errors import EdgepackError, RecipeError, StepError
 from edgepack.progress import Progress, Reporter, silent
-from edgepack.step import KNOWN, Given, Step
+from edgepack.step import KNOWN, Given, Step, unreadable
 from edgepack.store import Result, Store, key_of, source_digest, versions
 from edgepack.target import Target
 from edgepack.training import objective, properties
@@ -60,9 +60,15 @@ class Stage:
 
 def stage_of(result: Result, form: str, properties: frozenset[str], model: Any = None) -> Stage:
     """The stage that a stored result stands for; of the form ``c`` the source file is the model."""
-    name = FILES.get(form) or min(n for n in result.files if not n.endswith(".h"))
+    own = tuple(name for name in result.files if name not in result.facts.get("attached", ()))
+    name = FILES.get(form) or min(n for n in own if not n.endswith(".h"))
     artifact = Artifact(result.folder / name, form, result.files[name], properties)
-    return Stage(artifact, result.facts, result.cached, model, tuple(result.files))
+    return Stage(artifact, result.facts, result.cached, model, own)
+
+
+def unreadable_by(chain: Chain, file: str) -> Any:  # noqa: ARG001
+    """Where a chain reads no files."""
+    return unreadable(file)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Chain:
         custom: sha256 of the user's own layers; empty where there are none.
         load_data: gives the data set, or noise; called only when something must run.
         load_custom: gives the user's own classes by name; called only when something must run.
+        read_model: gives the tf_keras model in a file that a step's settings name.
         report: where progress goes.
     """
 
@@ -89,6 +96,7 @@ class Chain:
     custom: str
     load_data: Callable[[], Dataset]
     load_custom: Callable[[], Mapping[str, Any]] = field(default=dict)
+    read_model: Callable[[Chain, str], Any] = unreadable_by
     report: Reporter = silent
 
     @cached_property
@@ -101,9 +109,10 @@ class Chain:
         """The user's own classes and functions by name; their file runs at the first need."""
         return self.load_custom()
 
-    def key(self, step: Step, parent: Artifact) -> str:
+    def key(self, step: Step, parent: Artifact, unreduced: Stage | None = None) -> str:
         """The key of a step's result: everything that it depends on."""
         needs = step.needs()
+        teacher = unreduced.artifact.sha256 if unreduced and "teacher" in needs else ""
         return key_of(
             step=step.step_name(),
             settings=asdict(step),
@@ -115,20 +124,26 @@ class Chain:
             data=self.fingerprint if needs - KNOWN else "",
             target=asdict(self.target) if "target" in needs else "",
             name=self.name if "name" in needs else "",
+            teacher=teacher,
             seed=self.seed,
             versions=versions(),
             outside=step.outside(),
         )
 
-    def find(self, step: Step, parent: Artifact) -> Stage | None:
+    def find(self, step: Step, parent: Artifact, unreduced: Stage | None = None) -> Stage | None:
         """The stage after a step, if it is in the store."""
-        result = self.store.get(self.key(step, parent))
+        result = self.store.get(self.key(step, parent, unreduced))
         if result is None:
             return None
         return stage_of(result, step.result(parent.form), parent.properties | step.adds)
 
-    def run(self, step: Step, parent: Stage) -> Stage:
+    def run(self, step: Step, parent: Stage, unreduced: Stage | None = None) -> Stage:
         """The stage after a step: from the store, or made now.
+
+        Args:
+            step: what is done.
+            parent: the stage before it.
+            unreduced: the first stage that is a tf_keras model, which a step may learn from.
 
         Raises:
             RecipeError: if it would lose structure that the model came with.
@@ -139,26 +154,30 @@ class Chain:
                 f"step {step.step_name()} would lose what the model has: {', '.join(sorted(lost))}",
                 f"leave {step.step_name()} out, or begin with a model that is not {min(lost)}",
             )
-        if found := self.find(step, parent.artifact):
+        if found := self.find(step, parent.artifact, unreduced):
             return found
-        key = self.key(step, parent.artifact)
+        key = self.key(step, parent.artifact, unreduced)
         waiting = Progress(step.step_name(), 0, 0, "waits for another build of the same")
         with self.store.lock(key, lambda: self.report(waiting)):
-            return self.find(step, parent.artifact) or self._make(key, step, parent)
+            found = self.find(step, parent.artifact, unreduced)
+            return found or self._make(key, step, parent, unreduced)
 
-    def _make(self, key: str, step: Step, parent: Stage) -> Stage:
+    def _make(self, key: str, step: Step, parent: Stage, unreduced: Stage | None) -> Stage:
         started = time.perf_counter()
         taken, form = parent.artifact.form, step.result(parent.artifact.form)
         scope = self._keras() if {taken, form} & TRAINABLE else contextlib.nullcontext()
         with self.store.checkpoints(key) as folder, scope:
             model = parent.model if parent.model is not None else self.load(parent)
             before = parent.facts["structure"]
-            facts = self._facts(step, model)
-            made = _apply(step, model, self._given(step, parent, folder, facts))
+            facts, attached = self._facts(step, model), dict[str, bytes]()
+            given = self._given(step, parent, folder, facts)
+            read = partial(self._read, unreduced)
+            made = _apply(step, model, replace(given, attach=attached.__setitem__, read=read))
             after = before if form in COMPILED else audit.audit(form, made)
             _refuse_losses(step, parent.artifact.properties, before, after)
             facts |= {"structure": after, "seconds": time.perf_counter() - started}
-            result = self.store.put(key, contents(form, made), facts)
+            facts["attached"] = sorted(attached)
+            result = self.store.put(key, contents(form, made) | attached, facts)
         return stage_of(result, form, parent.artifact.properties | step.adds, made)
 
     @contextlib.contextmanager
@@ -193,6 +212,12 @@ class Chain:
             loss = asdict(step).get("loss", objective.AUTO)
             facts["loss"] = str(objective.derive_loss(model, self.dataset, loss))
         return facts
+
+    def _read(self, unreduced: Stage | None, file: str) -> Any:
+        """A tf_keras model besides the one in hand, as `edgepack.step.Given.read` says."""
+        if file:
+            return self.read_model(self, file)
+        return self.load(unreduced) if unreduced else unreadable(file)
 
     def load(self, stage: Stage) -> Any:
         """A stage's model, read from its file."""

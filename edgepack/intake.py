@@ -83,6 +83,7 @@ def _read_now(origin: ModelSource, store: Store, seed: int, report: Reporter) ->
         "structure": audit.audit(origin.gives, model),
         "seconds": time.perf_counter() - started,
         "findings": [],
+        "attached": [],
         "loss": None,
     }
     key = _key(origin) if origin.path else key_of(object=_digest(files))

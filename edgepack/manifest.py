@@ -54,10 +54,25 @@ def describe_steps(recipe: Recipe, stages: Sequence[Stage]) -> list[dict[str, An
                 "findings": stage.facts["findings"],
                 "remarks": stage.facts["remarks"],
                 "recorded": stage.facts["recorded"],
+                "attached": [f"{_word(label)}.{name}" for name in stage.facts["attached"]],
                 "structure": stage.facts["structure"],
             }
         )
     return rows
+
+
+def attached(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, bytes | Path]:
+    """The files that steps left beside their models, under the name of the step."""
+    return {
+        f"{_word(label)}.{name}": stage.artifact.path.parent / name
+        for label, stage in zip(step_labels(recipe), stages, strict=True)
+        for name in stage.facts["attached"]
+    }
+
+
+def _word(label: str) -> str:
+    """A step's label as part of a file's name."""
+    return label.replace("#", "-")
 
 
 def describe_source(origin: ModelSource, first: Stage) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgepack import firmware, golden, intake, judgement, manifest, packing, userfile
+from edgepack import firmware, golden, intake, judgement, manifest, packing, teacher, userfile
 from edgepack.artifact import COMPILED
 from edgepack.bundle import Bundle, write_bundle
 from edgepack.chain import Chain, FloatModel, Stage, deployed, runnable, without_model
@@ -18,6 +19,7 @@ from edgepack.plugins import PACKAGE
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.recipe import Recipe, make_recipe, step_labels
 from edgepack.store import Store
+from edgepack.teacher import unreduced
 
 BASELINE = {"steps": [{"step": "convert", "quantization": "float32"}]}
 """The recipe of what every build is compared with."""
@@ -62,7 +64,7 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     files: dict[str, bytes | Path] = {golden.FILE: vectors.folder / golden.FILE, **package.files}
     if not first.facts["refused"]:
         files[EXAMPLE.name] = EXAMPLE
-    files |= manifest.model_files(stages, pair)
+    files |= manifest.model_files(stages, pair) | manifest.attached(planned.recipe, stages[1:])
     return write_bundle(planned.place, files, facts)
 
 
@@ -101,8 +103,10 @@ def preview(planned: Plan, *, store: Store | None = None) -> tuple[Plan, list[di
     planned = settle(planned, stage.artifact.path) if stage else planned
     chain = _chain(planned, store, stage, silent) if stage else None
     rows = []
+    known = [stage] if stage else []
     for label, step in zip(step_labels(planned.recipe), planned.recipe.steps, strict=True):
-        stage = chain.find(step, stage.artifact) if chain and stage else None
+        stage = chain.find(step, stage.artifact, unreduced(known)) if chain and stage else None
+        known += [stage] if stage else []
         rows.append({"name": label, "settings": asdict(step), "cached": stage is not None})
     return planned, rows
 
@@ -112,7 +116,7 @@ def run_recipe(chain: Chain, recipe: Recipe, first: Stage) -> list[Stage]:
     stages: list[Stage] = []
     for i, (label, step) in enumerate(zip(step_labels(recipe), recipe.steps, strict=True)):
         chain.report(Progress(label, i, len(recipe.steps), STEP))
-        stages.append(chain.run(step, stages[-1] if stages else first))
+        stages.append(chain.run(step, [first, *stages][-1], unreduced([first, *stages])))
         stages[:-1] = [without_model(stage) for stage in stages[:-1]]
     return stages
 
@@ -169,5 +173,6 @@ def _chain(planned: Plan, store: Store, first: Stage, report: Reporter) -> Chain
         custom=userfile.digest(planned.model.custom) if planned.model.custom else "",
         load_data=load_data,
         load_custom=planned.model.custom_objects,
+        read_model=partial(teacher.read, planned),
         report=report,
     )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack import entry, firmware, source
 from edgepack.entry import Newcomer
-from edgepack.errors import InputError
+from edgepack.errors import InputError, RecipeError
 from edgepack.plugins import suggest
-from edgepack.recipe import Recipe, override, read_recipe
+from edgepack.recipe import Recipe, code_named, finish, override, read_recipe
 from edgepack.step import KNOWN
 from edgepack.target import Target, read_target
 
@@ -102,8 +102,8 @@ def make_plan(
     Args:
         model: a path, or a Keras 2 or 3 model object.
         target: a name, or a path to a TOML file, as ``recipe``.
-        recipe: by default the target's; see `edgepack.entry` for a .tflite.
-        runtime: what runs it there; the target's first by default.
+        recipe: the target's by default; see `edgepack.entry`.
+        runtime: the target's first by default.
         data: what ``--data`` takes; see ``docs/data.md``.
         metric: a word that ``--metric`` takes.
         max_drop: by how much the metric may get worse.
@@ -116,8 +116,8 @@ def make_plan(
     """
     board, runner, whole = _board(target, runtime, recipe)
     samples, origin = _samples(data), source.open_model(model, **options)
-    offered = _offered(samples, noise=calibrate_on_noise)
-    asked = Asked(whole, bool(recipe), tuple(settings), offered)
+    _refuse_code(whole, allowed=origin.allow_code)
+    asked = Asked(whole, bool(recipe), tuple(settings), _offered(samples, calibrate_on_noise))
     chosen, why = _entered(asked, _newcomer(origin), board, runner)
     facts = (origin, board, chosen, runner, samples, seed, metric, max_drop, evaluate, out)
     return Plan(*facts, asked=asked, frozen=why)
@@ -160,7 +160,19 @@ def _board(target: str, runtime: str, recipe: str) -> tuple[Target, str, Recipe]
         raise InputError(
             f"target {board.id} has no runtime {runtime!r}", suggest(runtime, list(board.runtimes))
         )
-    return board, runtime or board.runtimes[0], read_recipe(recipe or board.recipe)
+    own = read_recipe(board.recipe, board.settings)
+    whole = finish(read_recipe(recipe, board.settings), own) if recipe else own
+    return board, runtime or board.runtimes[0], whole
+
+
+def _refuse_code(recipe: Recipe, *, allowed: bool) -> None:
+    """Refuse a recipe that would run code which the user did not ask for."""
+    named = code_named(recipe)
+    if named and not allowed:
+        raise RecipeError(
+            f"recipe {recipe.name} would run code: {', '.join(named)}",
+            "read the file, then allow it with --allow-code, or name it with --set yourself",
+        )
 
 
 def check_seed(seed: int) -> None:
@@ -197,7 +209,7 @@ def _check_place(place: Path) -> None:
     check_place(place)
 
 
-def _offered(data: Source | None, *, noise: bool) -> frozenset[str]:
+def _offered(data: Source | None, noise: bool) -> frozenset[str]:
     if data:
         return data.offers | KNOWN
     return KNOWN | ({"calibration"} if noise else set())

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgepack import plugins
 from edgepack.errors import RecipeError
 from edgepack.step import Step
+from edgepack.technique import Technique, make_technique
 
 if TYPE_CHECKING:
     from edgepack.target import Target
 
 
 TEXTS = ("description", "frozen")
-KEYS = (*TEXTS, "steps")
+KEYS = (*TEXTS, "technique", "steps")
 """What a recipe's file may hold."""
 
 
@@ -30,12 +31,14 @@ class Recipe:
         description: one sentence for the list of recipes.
         steps: the techniques with their settings.
         frozen: the recipe in its place for a model that cannot be trained; empty where none is.
+        technique: what the literature says of it, and how far it goes; None for a mere recipe.
     """
 
     name: str
     description: str
     steps: tuple[Step, ...]
     frozen: str = ""
+    technique: Technique | None = None
 
     def check(self, form: str, offered: frozenset[str], target: Target) -> None:
         """Walk the steps with form and properties in hand and refuse what cannot work.
@@ -102,17 +105,21 @@ def recipe_names() -> list[str]:
     return plugins.data_names("recipes")
 
 
-def read_recipe(name: str) -> Recipe:
+def read_recipe(name: str, defaults: Sequence[str] = ()) -> Recipe:
     """Read a recipe by its name, or a user's own file by its path.
+
+    Args:
+        name: the name, or the path.
+        defaults: words such as ``prune.sparsity=0.9``, which hold where the file says nothing.
 
     Raises:
         RecipeError: if it is unknown, unreadable, or has a wrong step or setting.
     """
-    return make_recipe(*plugins.read_data("recipes", name, RecipeError))
+    return make_recipe(*plugins.read_data("recipes", name, RecipeError), defaults)
 
 
-def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:
-    """Make a recipe of the tables of its file."""
+def make_recipe(name: str, facts: Mapping[str, Any], defaults: Sequence[str] = ()) -> Recipe:
+    """Make a recipe of the tables of its file; ``defaults`` are as in `read_recipe`."""
     for key in facts:
         if key not in KEYS:
             raise RecipeError(
@@ -125,15 +132,46 @@ def make_recipe(name: str, facts: Mapping[str, Any]) -> Recipe:
     for key, text in texts.items():
         if not isinstance(text, str):
             raise RecipeError(f"recipe {name}: {key} is {text!r}, no text", "put it in quotes")
-    return Recipe(name, steps=tuple(_make_step(name, row) for row in rows), **texts)
+    told = make_technique(name, facts["technique"]) if "technique" in facts else None
+    steps = tuple(_make_step(name, row, defaults) for row in rows)
+    return Recipe(name, steps=steps, **texts, technique=told)
 
 
-def _make_step(recipe: str, row: Mapping[str, Any]) -> Step:
+def _make_step(recipe: str, row: Mapping[str, Any], defaults: Sequence[str]) -> Step:
     settings = dict(row)
     word = settings.pop("step", None)
     if not isinstance(word, str):
         raise RecipeError(f"recipe {recipe}: a step without its name", 'write step = "prune"')
-    return with_settings(step_class(word)(), settings)
+    words = [read_setting(default) for default in defaults]
+    usual: dict[str, Any] = {key: value for name, _, key, value in words if name == word}
+    return with_settings(step_class(word)(), usual | settings)
+
+
+def finish(recipe: Recipe, own: Recipe) -> Recipe:
+    """A recipe that leaves a trainable model goes on as the target's own one does.
+
+    Args:
+        recipe: as it was read.
+        own: the target's, whose steps from the conversion on are appended.
+    """
+    gives = [step.gives for step in recipe.steps if step.gives]
+    trained = any("keras" in step.takes for step in recipe.steps)
+    if not trained or (gives and not gives[-1].startswith("keras")):
+        return recipe
+    converts = [step.gives == "tflite" and "keras" in step.takes for step in own.steps]
+    if not any(converts):
+        return recipe
+    return replace(recipe, steps=recipe.steps + own.steps[converts.index(True) :])
+
+
+def code_named(recipe: Recipe) -> list[str]:
+    """The settings of a recipe that name a Python file to run."""
+    return [
+        f"{label}.{field.name} = {value!r}"
+        for label, step in zip(step_labels(recipe), recipe.steps, strict=True)
+        for field in step.settings()
+        if field.metadata["code"] and ".py" in (value := str(getattr(step, field.name)))
+    ]
 
 
 def step_class(name: str) -> type[Step]:
@@ -202,15 +240,19 @@ def override(recipe: Recipe, words: Iterable[str]) -> Recipe:
     """
     steps = list(recipe.steps)
     for word in words:
-        found = re.fullmatch(r"(\w+)(?:#(\d+))?\.(\w+)=(.*)", word, re.DOTALL)
-        if not found:
-            raise RecipeError(
-                f"--set {word!r} is no STEP.SETTING=VALUE", "such as prune.sparsity=0.9"
-            )
-        name, number, key, value = found.groups()
+        name, number, key, value = read_setting(word)
         at = _position(recipe, name, number)
         steps[at] = with_settings(steps[at], {key: value})
     return replace(recipe, steps=tuple(steps))
+
+
+def read_setting(word: str) -> tuple[str, str | None, str, str]:
+    """Step, its number where one is told, setting and value of ``STEP#NUMBER.SETTING=VALUE``."""
+    found = re.fullmatch(r"(\w+)(?:#(\d+))?\.(\w+)=(.*)", word, re.DOTALL)
+    if not found:
+        raise RecipeError(f"{word!r} is no STEP.SETTING=VALUE", "such as prune.sparsity=0.9")
+    name, number, key, value = found.groups()
+    return name, number, key, value
 
 
 def _position(recipe: Recipe, name: str, number: str | None) -> int:

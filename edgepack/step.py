@@ -7,19 +7,20 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepack.errors import StepError
 from edgepack.progress import Reporter, silent
 
 if TYPE_CHECKING:
     from edgepack.data.dataset import Dataset
     from edgepack.target import Target
 
-KNOWN = frozenset({"target", "name"})
-"""Needs that every build meets: the target, and what the model is called.
+KNOWN = frozenset({"target", "name", "teacher"})
+"""Needs that every build meets: the target, what the model is called, the unreduced model.
 
 A step that needs one of them is redone for each; all others are shared between builds.
 """
 
-NEEDS = ("training", "labels", "calibration", "teacher", *sorted(KNOWN))
+NEEDS = ("training", "labels", "calibration", *sorted(KNOWN))
 """What a step may need besides the model; `Recipe.check` refuses a recipe whose needs are not met.
 """
 
@@ -29,7 +30,12 @@ def unremarked(sentence: str) -> None:
 
 
 def unrecorded(name: str, facts: Any) -> None:
-    """Where facts go that nobody keeps."""
+    """Where facts and files go that nobody keeps."""
+
+
+def unreadable(file: str) -> Any:
+    """Where a step asks for a model that nobody can read."""
+    raise StepError(f"nothing here reads the model {file or 'that came in'!r}", "run a whole build")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class Given:
         report: where progress goes.
         remark: takes a sentence that belongs into the manifest, such as what was left alone.
         record: takes a name and plain data that belong into the manifest, such as memory used.
+        attach: takes a file's name and its bytes, which belong into the bundle.
+        read: gives the tf_keras model in a file, or, for an empty name, the model that the build
+            started from, before any step has reduced it; a new copy each time.
         name: what the model is called.
     """
 
@@ -56,6 +65,8 @@ class Given:
     report: Reporter = silent
     remark: Callable[[str], None] = unremarked
     record: Callable[[str, Any], None] = unrecorded
+    attach: Callable[[str, bytes], None] = unrecorded
+    read: Callable[[str], Any] = unreadable
     name: str = "model"
 
 
@@ -67,6 +78,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    code: bool = False,
 ) -> Any:
     """A user's setting of a step, as a dataclass field; its type is the default's type.
 
@@ -77,8 +89,10 @@ def setting(
         low: the smallest value allowed.
         high: the largest value allowed.
         choices: the words allowed.
+        code: whether it may name a Python file to run, as ``FILE.py:function``; a recipe that does
+            is refused without ``--allow-code``.
     """
-    facts = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices}
+    facts = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "code": code}
     return field(default=default, metadata=facts)
 
 
@@ -138,10 +152,13 @@ class Step:
         return False
 
     def outside(self) -> str:
-        """Name and version of the outside program that does the work; empty where there is none.
+        """What it depends on besides model, data and settings; empty where that is nothing.
+
+        That is the name and version of an outside program that does the work, or the sha256 of
+        files that its settings name.
 
         Raises:
-            InputError: if the program is missing or does not run.
+            InputError: if the program is missing or does not run, or a file cannot be read.
         """
         return ""
 

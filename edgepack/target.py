@@ -37,6 +37,8 @@ class Target:
         accelerator: the neural processor that vela compiles for, such as ethos-u55-128.
         system_config: vela's word for the system around the accelerator.
         memory_mode: vela's word for where weights and activations lie.
+        settings: of steps, in words such as ``prune_channels.multiple=8``; they hold where neither
+            a recipe nor the user says otherwise.
         sources: where each fact was read, by its key.
     """
 
@@ -59,6 +61,7 @@ class Target:
     accelerator: str = ""
     system_config: str = ""
     memory_mode: str = ""
+    settings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -19,11 +19,13 @@ class Replacement:
         call: applied to the mapped arguments of each call of the layer; None: the layer itself.
         layer: the tf_keras layer that takes weights; None where there are none to take.
         weights: what it takes; None: the weights of the layer that it replaces.
+        further: more layers that ``call`` applies, each with the weights that it takes.
     """
 
     call: Callable[..., Any] | None = None
     layer: Any = None
     weights: Sequence[Any] | None = None
+    further: Sequence[tuple[Any, Sequence[Any]]] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for one call."""
@@ -161,6 +163,8 @@ class _Builder:
             made = self.made[id(source)]
             if not isinstance(made, Replacement):
                 made = Replacement(layer=made)
+            for layer, weights in made.further:
+                layer.set_weights(list(weights))
             if made.layer is None or not made.layer.weights:
                 continue
             weights = source.get_weights() if made.weights is None else made.weights

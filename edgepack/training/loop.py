@@ -23,6 +23,16 @@ from edgepack.training.training_step import TrainingStep
 
 REPORT_EVERY_S = 0.1
 
+Lesson = Callable[[Any, Sequence[Any], Any], Any]
+"""``f(inputs, outputs, supervised)``, the loss of a batch in TensorFlow operators.
+
+``inputs`` are as the model is fed, ``outputs`` all that it gives, flat, and ``supervised`` is the
+loss by the labels; 0 where there are none.
+"""
+
+Watch = Callable[[Sequence[tuple[Any, Any]]], None]
+"""Sees each batch's gradients with their variables before they are applied."""
+
 Row = tuple[float, ...]
 """Training loss and validation loss of an epoch; NaN where nothing is held out."""
 
@@ -34,32 +44,31 @@ def fit(
     *,
     objective: Objective | None = None,
     keep: Sequence[Keep] = (),
+    lesson: Lesson | None = None,
+    watch: Watch | None = None,
 ) -> list[Row]:
-    """Train a model in place, and go on where a killed run has stopped.
+    """Train a model in place, and go on where a killed run has stopped; tells a row an epoch.
 
     Args:
-        model: a tf_keras model.
+        model: a tf_keras model; what is not trainable stays as it is.
         given: data, seed, checkpoints and where to report progress.
         settings: epochs, learning rate, batch size and patience.
-        objective: what to train on; None: what `derive_loss` says of this model.
+        objective: what to train on, of the first outputs; None: what `derive_loss` says.
         keep: called after each batch.
-
-    Returns:
-        One row for each epoch.
+        lesson: what to learn from besides labels; None: nothing.
+        watch: sees the gradients.
 
     Raises:
         StepError: if the loss is not a finite number.
         DataError: if there are no labelled training samples.
     """
     data = _data(model, given, settings, objective)
-    run = _Run(model, data, given, settings, data.objective, tuple(keep))
+    run = _Run(model, data, given, settings, data.objective, tuple(keep), lesson, watch)
     optimizer = _optimizer(model, settings)
     variables = [*model.weights, *optimizer.variables]
     history = checkpoint.restore(given.checkpoints, variables)
     step = run.compile(optimizer)
-    while len(history) < settings.epochs and not is_over(
-        [r[1] for r in history], settings.patience
-    ):
+    while not _is_done(history, settings):
         if has_randomness(model):
             # Only a new trace starts the random numbers anew, which a resumed run needs.
             keras.tf_keras().utils.set_random_seed(given.seed + len(history) + 1)
@@ -67,6 +76,11 @@ def fit(
         history.append(run.epoch(len(history), step, optimizer))
         checkpoint.write(given.checkpoints, variables, history)
     return history
+
+
+def _is_done(history: Sequence[Row], settings: TrainingStep) -> bool:
+    losses = [validation for _, validation in history]
+    return len(history) >= settings.epochs or is_over(losses, settings.patience)
 
 
 def _optimizer(model: Any, settings: TrainingStep) -> Any:
@@ -126,7 +140,8 @@ class _Data:
     def held_out(self, size: int) -> Iterator[tuple[list[Any], list[Any]]]:
         """The validation split in batches; nothing where it has no labels."""
         split = self.dataset.validation
-        for start in range(0, len(split) if split and split.outputs else 0, size):
+        known = split and (split.outputs or not self.objective.losses)
+        for start in range(0, len(split) if split and known else 0, size):
             assert split is not None
             yield self.batch(split, slice(start, start + size))
 
@@ -148,6 +163,8 @@ class _Run:
     settings: TrainingStep
     objective: Objective
     keep: tuple[Keep, ...]
+    lesson: Lesson | None = None
+    watch: Watch | None = None
 
     def compile(self, optimizer: Any) -> Callable[[Any, Any], Any]:
         """One step of training as a TensorFlow function."""
@@ -158,7 +175,10 @@ class _Run:
             with tf.GradientTape() as tape:
                 loss = self.loss(inputs, labels, training=True)
             pairs = zip(tape.gradient(loss, variables), variables, strict=True)
-            optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
+            known = [(g, v) for g, v in pairs if g is not None]
+            if self.watch:
+                self.watch(known)
+            optimizer.apply_gradients(known)
             for put_back in self.keep:
                 put_back()
             return loss
@@ -167,15 +187,18 @@ class _Run:
         return compiled
 
     def loss(self, inputs: Any, labels: Any, *, training: bool) -> Any:
-        """The sum of all outputs' losses, with the model's own penalties where it trains."""
+        """What the lesson says, with the model's own penalties where it trains.
+
+        Without a lesson it is the sum of the losses of all outputs.
+        """
         tf = keras.tensorflow()
         fed = inputs[0] if len(inputs) == 1 else inputs
         outputs = tf.nest.flatten(self.model(fed, training=training))
-        parts = [
-            loss.function()(y, output)
-            for loss, y, output in zip(self.objective.losses, labels, outputs, strict=True)
-        ]
-        return tf.add_n(parts + (list(self.model.losses) if training else []))
+        pairs = zip(self.objective.losses, labels, outputs, strict=False)
+        parts = [loss.function()(y, output) for loss, y, output in pairs]
+        told = tf.add_n(parts) if parts else tf.constant(0.0)
+        told = self.lesson(fed, outputs, told) if self.lesson else told
+        return tf.add_n([told, *(self.model.losses if training else [])])
 
     def epoch(self, epoch: int, step: Callable[[Any, Any], Any], optimizer: Any) -> Row:
         """Train on all full batches once."""
@@ -205,7 +228,7 @@ class _Run:
     def validation_loss(self) -> float:
         """The mean loss on what is held out of training; NaN where nothing is."""
         parts = [
-            (float(self.judge(inputs, labels)), len(labels[0]))
+            (float(self.judge(inputs, labels)), len(inputs[0]))
             for inputs, labels in self.data.held_out(self.settings.batch_size)
         ]
         count = sum(n for _, n in parts)
