@@ -60,7 +60,7 @@ def walk(
         return _walk_chain(model, inputs, apply, outer)
     nest = keras.tensorflow().nest
     values = {id(t): value for t, value in zip(model.inputs, inputs, strict=True)}
-    for layer, args, kwargs, outputs in _calls(model):
+    for layer, args, kwargs, outputs in calls(model):
         filled = nest.map_structure(lambda x: values.get(id(x), x), (list(args), dict(kwargs)))
         made = _visit(layer, filled[0], filled[1], apply, outer)
         values.update((id(t), v) for t, v in zip(outputs, nest.flatten(made), strict=True))
@@ -105,7 +105,7 @@ def _nested_inputs(model: Any, given: Any) -> list[Any]:
     return flat
 
 
-def _calls(model: Any) -> Iterator[tuple[Any, Any, Any, list[Any]]]:
+def calls(model: Any) -> Iterator[tuple[Any, Any, Any, list[Any]]]:
     """Layer, arguments, keyword arguments and flat outputs of each call, in an order that runs."""
     nest = keras.tensorflow().nest
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -125,7 +125,7 @@ def _told(node: Any) -> dict[str, Any]:
 
 def operations(model: Any) -> list[Any]:
     """The layers and Keras 3 operations of a model, the nested ones' own not included."""
-    return list(model.layers) if is_sequential(model) else [call[0] for call in _calls(model)]
+    return list(model.layers) if is_sequential(model) else [call[0] for call in calls(model)]
 
 
 def producer(tensor: Any) -> Any:

@@ -62,7 +62,7 @@ def fit(
         StepError: if the loss is not a finite number.
         DataError: if there are no labelled training samples.
     """
-    data = _data(model, given, settings, objective)
+    data = batches_of(model, given, settings, objective)
     run = _Run(model, data, given, settings, data.objective, tuple(keep), lesson, watch)
     optimizer = _optimizer(model, settings)
     variables = [*model.weights, *optimizer.variables]
@@ -119,7 +119,7 @@ def has_randomness(model: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class _Data:
+class Batches:
     """Batches as the model wants them."""
 
     dataset: Dataset
@@ -146,11 +146,18 @@ class _Data:
             yield self.batch(split, slice(start, start + size))
 
 
-def _data(model: Any, given: Given, settings: TrainingStep, objective: Objective | None) -> _Data:
+def batches_of(
+    model: Any, given: Given, settings: TrainingStep, objective: Objective | None = None
+) -> Batches:
+    """The labelled samples that a model is trained on.
+
+    Raises:
+        DataError: if there are none.
+    """
     if given.dataset is None or given.dataset.training is None:
         raise DataError("there are no training samples", "give --data with a training split")
     objective = objective or derive_loss(model, given.dataset, settings.loss)
-    return _Data(given.dataset, given.dataset.training, model, objective)
+    return Batches(given.dataset, given.dataset.training, model, objective)
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ class _Run:
     """One training run: what stays the same from its first batch to its last."""
 
     model: Any
-    data: _Data
+    data: Batches
     given: Given
     settings: TrainingStep
     objective: Objective
