@@ -17,6 +17,9 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel",
 QUANTIZERS = ("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2")
 """TF-MOT's layers, whose ranges and step counters are no parameters of the model."""
 
+WRAPPERS = ("tensorflow_model_optimization", "edgepack.training.reparametrization")
+"""Modules of the layers that train another layer and are taken away afterwards."""
+
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
 
 
@@ -74,8 +77,8 @@ def kernels(model: Any) -> list[Kernel]:
 
 
 def plain(layer: Any) -> Any:
-    """The layer that a wrapper of TF-MOT wraps, or the layer itself."""
-    wraps = type(layer).__module__.startswith("tensorflow_model_optimization")
+    """The layer that one of `WRAPPERS` wraps, or the layer itself."""
+    wraps = type(layer).__module__.startswith(WRAPPERS)
     return getattr(layer, "layer", layer) if wraps else layer
 
 
@@ -117,12 +120,14 @@ def macs(model: Any) -> int:
     total = 0
     for node in (n for nodes in model._nodes_by_depth.values() for n in nodes if not n.is_input):
         nested = hasattr(node.layer, "_nodes_by_depth")
-        total += macs(node.layer) if nested else _layer_macs(node)
+        total += macs(node.layer) if nested else call_macs(node)
     return total
 
 
-def _layer_macs(node: Any) -> int:
-    """Each weight of a layer meets as many activations as it has positions."""
+def call_macs(node: Any) -> int:
+    """Multiply-accumulates of one call of a layer: each weight meets as many activations as it has
+    positions.
+    """
     nest = keras.tensorflow().nest
     layer, kind = plain(node.layer), type(plain(node.layer)).__name__
     inputs = [_dims(t) for t in nest.flatten(node.input_tensors)]
