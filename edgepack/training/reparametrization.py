@@ -70,7 +70,9 @@ def strip(model: Any) -> Any:
         if not isinstance(layer, _wrapper()):
             return copy_layer(layer, name)
         config = {**layer.layer.get_config(), "trainable": layer.was_trainable}
-        return Replacement(layer=type(layer.layer).from_config(config), weights=layer.plain())
+        return Replacement(
+            layer=type(layer.layer).from_config(config), weights=_plain_weights(layer)
+        )
 
     return rebuild(model, make)
 
@@ -90,8 +92,8 @@ def learnt(model: Any) -> dict[str, dict[str, Array]]:
 @cache
 def _wrapper() -> Any:
     """The class of the wrapper, which needs tf_keras."""
-    tf = keras.tensorflow()
     base: Any = keras.tf_keras().layers.Wrapper
+    autograph = keras.tensorflow().autograph.experimental
 
     class Reparametrized(base):  # type: ignore[misc]
         """A layer that computes with what a parametrization says."""
@@ -105,36 +107,41 @@ def _wrapper() -> Any:
 
         def build(self, input_shape: Any) -> None:
             super().build(input_shape)
+            start = keras.tensorflow().constant_initializer
             self.added = [
-                self.add_weight(name, values.shape, initializer=tf.constant_initializer(values))
+                self.add_weight(name, values.shape, initializer=start(values))
                 for name, values in self.parametrization.added.items()
             ]
 
         def call(self, inputs: Any) -> Any:
-            return self.run(inputs)
-
-        @tf.autograph.experimental.do_not_convert
-        def run(self, inputs: Any) -> Any:
-            with _computing(self.layer, self.parametrization.word, self.computed()):
-                return self.layer(inputs)
+            return autograph.do_not_convert(_call)(self, inputs)
 
         def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
             return self.layer.compute_mask(inputs, mask)
 
-        def computed(self) -> Any:
-            own = getattr(self.layer, self.parametrization.word)
-            return self.parametrization.compute(own, *self.added)
-
-        def plain(self) -> list[Any]:
-            own = getattr(self.layer, self.parametrization.word)
-            computed = self.computed().numpy()
-            return [computed if v is own else v.numpy() for v in self.layer.weights]
-
     return Reparametrized
 
 
+def _own(wrapper: Any) -> Any:
+    return getattr(wrapper.layer, wrapper.parametrization.word)
+
+
+def _computed(wrapper: Any) -> Any:
+    return wrapper.parametrization.compute(_own(wrapper), *wrapper.added)
+
+
+def _call(wrapper: Any, inputs: Any) -> Any:
+    with _standing_in(wrapper.layer, wrapper.parametrization.word, _computed(wrapper)):
+        return wrapper.layer(inputs)
+
+
+def _plain_weights(wrapper: Any) -> list[Array]:
+    own, computed = _own(wrapper), _computed(wrapper).numpy()
+    return [computed if v is own else v.numpy() for v in wrapper.layer.weights]
+
+
 @contextlib.contextmanager
-def _computing(layer: Any, word: str, value: Any) -> Iterator[None]:
+def _standing_in(layer: Any, word: str, value: Any) -> Iterator[None]:
     """Let a layer find a value in the place of its variable, which it goes on owning."""
     own = getattr(layer, word)
     # tf_keras would forget a variable that is replaced in its own way.
