@@ -74,7 +74,9 @@ def lenet300() -> Any:
     layers = keras.keras3().layers
     stack = [layers.Input((28, 28, 1), name="image"), layers.Flatten()]
     stack += [layers.Dense(width, activation="relu") for width in (300, 100)]
-    return keras.keras3().Sequential([*stack, layers.Dense(10, activation="softmax")], "lenet300")
+    return keras.keras3().Sequential(
+        [*stack, layers.Dense(10, activation="softmax")], name="lenet300"
+    )
 
 
 def lenet5() -> Any:
@@ -84,7 +86,9 @@ def lenet5() -> Any:
     for width in (20, 50):
         stack += [layers.Conv2D(width, 5), layers.MaxPooling2D(2)]
     stack += [layers.Flatten(), layers.Dense(500, activation="relu")]
-    return keras.keras3().Sequential([*stack, layers.Dense(10, activation="softmax")], "lenet5")
+    return keras.keras3().Sequential(
+        [*stack, layers.Dense(10, activation="softmax")], name="lenet5"
+    )
 
 
 NETWORKS = {f.__name__: f for f in (separable, resnet8, lenet300, lenet5)}
