@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepack import evaluate, userfile
+from edgepack import confidence, evaluate, userfile
 from edgepack.chain import Chain, Stage
 from edgepack.data.dataset import Split, match
 from edgepack.data.noise import SOURCE
@@ -88,6 +88,7 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
         "data": "noise" if chain.dataset.source == SOURCE else "test",
         "samples": len(split),
         **scores(split, metric, before, after),
+        "interval": _intervals(split, metric, before, after),
         "fidelity": figures,
         "collapse": {"reason": why, "layer": _culprit(chain, pair, split)} if why else None,
     }
@@ -149,9 +150,7 @@ def scores(
     """The metric of two models' outputs; none of it where there are no labels."""
     if not split.outputs:
         return {"metric": None, "baseline": None, "final": None, "drop": None, "top5": None}
-    given = match(split.outputs, list(before))
-    name, labels = (metric, given) if metric else evaluate.derive_metric(given)
-    chosen = evaluate.read_metric(name)
+    chosen, labels = _judging(split, metric, before)
     baseline, final = chosen(before, labels), chosen(after, labels)
     many = chosen.name == "accuracy" and all(y.shape[-1] > 5 for y in before.values())
     five = evaluate.read_metric("top5")
@@ -162,6 +161,26 @@ def scores(
         "drop": chosen.drop(baseline, final),
         "top5": {"baseline": five(before, labels), "final": five(after, labels)} if many else None,
     }
+
+
+def _judging(
+    split: Split, metric: str, outputs: evaluate.Arrays
+) -> tuple[evaluate.Metric, evaluate.Arrays]:
+    """The metric, derived from the labels where none is named, and the labels it judges by."""
+    given = match(split.outputs, list(outputs))
+    name, labels = (metric, given) if metric else evaluate.derive_metric(given)
+    return evaluate.read_metric(name), labels
+
+
+def _intervals(
+    split: Split, metric: str, before: evaluate.Arrays, after: evaluate.Arrays
+) -> dict[str, tuple[float, float]] | None:
+    """How sure the metric of each model is; None where there are no labels."""
+    if not split.outputs:
+        return None
+    chosen, labels = _judging(split, metric, before)
+    pairs = (("baseline", before), ("final", after))
+    return {word: confidence.interval(chosen, outputs, labels) for word, outputs in pairs}
 
 
 def _culprit(chain: Chain, pair: Pair, split: Split) -> str:

@@ -87,11 +87,16 @@ def _weights(rows: Sequence[Facts]) -> str:
             f"{row['size']:,}",
             f"{100 * row['zeros']:.1f} %",
             str(row["unique_in_tensor"]),
-            str(row["unique_in_channel"]),
+            _in_channel(row),
         )
         for row in rows
     ]
     return table.render(lines, ("weights", "size", "zeros", "unique", "in a channel"), "lrrrr")
+
+
+def _in_channel(row: Facts) -> str:
+    words = [word for word in ("binary", "ternary") if row.get(word)]
+    return ", ".join([*words, str(row["unique_in_channel"])])
 
 
 def _tensors(rows: Sequence[Facts]) -> str:

@@ -39,6 +39,7 @@ def comparison(manifest: Facts) -> str:
         ("parameters", _count(before["parameters"]), _count(after["parameters"]), ""),
         ("MACs", _count(before["macs"]), _count(after["macs"]), ""),
         ("zeros", _percent(before["zeros"]), _percent(after["zeros"]), ""),
+        *_signed(before, after),
         *_unique(before, after),
     ]
     if baseline is None:
@@ -57,6 +58,12 @@ def _sizes(baseline: Facts, final: Facts) -> list[tuple[str, ...]]:
         (word, _count(baseline[key]), _count(final[key]), f"{final[key] / baseline[key]:.3f}")
         for word, key in words
     ]
+
+
+def _signed(before: Facts, after: Facts) -> list[tuple[str, ...]]:
+    """The fractions of binary and of ternary weights, where there are any."""
+    words = [word for word in ("binary", "ternary") if after.get(word)]
+    return [(word, _percent(before.get(word, 0)), _percent(after[word]), "") for word in words]
 
 
 def _unique(before: Facts, after: Facts) -> list[tuple[str, ...]]:

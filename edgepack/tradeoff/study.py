@@ -1,0 +1,178 @@
+"""Compares techniques: every variant is built and timed, and set beside the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import edgepack
+from edgepack.errors import EdgepackError, InputError
+from edgepack.evaluate import ERRORS
+from edgepack.progress import Progress, Reporter, silent
+from edgepack.recipe import read_recipe
+from edgepack.store import versions
+from edgepack.target import Target, read_target
+from edgepack.tradeoff.front import front
+from edgepack.tradeoff.timing import Stopwatch
+from edgepack.tradeoff.trial import Facts, Study, build, training_samples
+from edgepack.tradeoff.variants import Variant, choose, fits
+
+SCHEMA = 1
+"""Version of the facts; it grows whenever a reader would have to change."""
+
+
+def unheard(facts: Facts) -> None:
+    """Where facts go that nobody waits for."""
+
+
+def compare(
+    study: Study,
+    stopwatch: Stopwatch | None,
+    report: Reporter = silent,
+    tell: Callable[[Facts], None] = unheard,
+) -> Facts:
+    """Build and time every variant.
+
+    What was built or timed before is found again, so that a study that was cut off goes on. A
+    variant that fails is told with its reason, and stops no other.
+
+    Args:
+        study: what is to be compared.
+        stopwatch: what times them; None: nothing is timed.
+        report: where progress goes.
+        tell: hears all that is known, each time that more is.
+
+    Returns:
+        Plain data: what `docs/compare.md` describes.
+
+    Raises:
+        EdgepackError: if model, target or data are wrong, or every variant fails.
+    """
+    board = read_target(study.target)
+    variants = choose(study.techniques, study.strengths)
+    chosen = [v for v in variants if study.techniques or fits(read_recipe(v.recipe), board)]
+    known = Known(study, board, [row_of(variant) for variant in chosen])
+    known.device = stopwatch.device.name if stopwatch else ""
+    known.skipped = [v.name for v in variants if v not in chosen]
+    samples = training_samples(study)
+    for i, variant in enumerate(chosen):
+        report(Progress("compare", i, len(chosen), variant.name))
+        known.add(variant.name, build(study, board, variant, samples, report))
+        tell(known.facts())
+    if not any(row["error"] is None for row in known.rows):
+        raise _nothing_built(known.rows)
+    if stopwatch:
+        for name, facts in stopwatch.time(known.baseline, known.models(), report):
+            known.add(name, {"timing": facts})
+            tell(known.facts())
+    return known.facts()
+
+
+@dataclass
+class Known:
+    """What is known so far.
+
+    Attributes:
+        study: what is compared.
+        target: what for.
+        rows: one for each variant.
+        device: where variants are timed; empty where they are not.
+        skipped: variants that mean nothing for the target.
+    """
+
+    study: Study
+    target: Target
+    rows: list[Facts]
+    device: str = ""
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, name: str, facts: Facts) -> None:
+        """More facts of one variant."""
+        next(row for row in self.rows if row["name"] == name).update(facts)
+
+    @property
+    def done(self) -> list[Facts]:
+        """The rows of variants that were built."""
+        return [row for row in self.rows if row.get("bundle")]
+
+    @property
+    def baseline(self) -> Path:
+        """The float model's file."""
+        first = self.done[0]
+        folder, name = str(first["folder"]), str(first["baseline"]["path"])
+        return self.study.out / folder / name
+
+    def models(self) -> dict[str, Path]:
+        """The bundles that a device can run, by the variant's name."""
+        return {
+            row["name"]: self.study.out / row["folder"]
+            for row in self.done
+            if row["form"] == "tflite"
+        }
+
+    def facts(self) -> Facts:
+        """All of it as plain data, with the fronts."""
+        first = self.done[0] if self.done else {}
+        less = first.get("metric") in ERRORS
+        return {
+            "schema": SCHEMA,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {"edgepack": edgepack.__version__, **versions()},
+            "model": Path(self.study.model).name,
+            "target": self.target.id,
+            "device": self.device,
+            "data": self.study.data,
+            "samples": first.get("samples"),
+            "metric": {"name": first.get("metric"), "less_is_better": less},
+            "seed": self.study.seed,
+            "updates": self.study.updates,
+            "baseline": first.get("baseline"),
+            "variants": [_shown(row) for row in self.rows],
+            "fronts": {word: _front(self.done, word, less=less) for word in ("size", "latency")},
+            "skipped": self.skipped,
+        }
+
+
+def row_of(variant: Variant) -> Facts:
+    """What is known of a variant before it is built."""
+    claim = {k: v for k, v in asdict(variant.technique).items() if k not in ("name", "strengths")}
+    return {
+        "name": variant.name,
+        "recipe": variant.recipe,
+        "technique": variant.technique.name,
+        "strength": variant.strength.name,
+        "claim": claim,
+        "folder": variant.folder,
+        "error": None,
+        "timing": None,
+    }
+
+
+def _shown(row: Facts) -> Facts:
+    return {key: value for key, value in row.items() if key != "baseline"}
+
+
+def _front(rows: Sequence[Facts], word: str, *, less: bool) -> list[str]:
+    """The names on the front of a cost and the metric, the cheapest first."""
+    costs = {row["name"]: cost(row, word) for row in rows}
+    known = [r for r in rows if r["value"] is not None and costs[r["name"]] is not None]
+    sign = -1.0 if less else 1.0
+    points = [(float(costs[row["name"]] or 0), sign * row["value"]) for row in known]
+    return [known[i]["name"] for i in front(points)]
+
+
+def cost(row: Mapping[str, Any], word: str) -> float | None:
+    """Bytes for ``size``; for ``latency`` the ratio to the float model's; None if not known."""
+    if word == "size":
+        return row.get("size_bytes")
+    ratio = (row.get("timing") or {}).get("ratio")
+    return ratio["value"] if ratio else None
+
+
+def _nothing_built(rows: Sequence[Facts]) -> EdgepackError:
+    if not rows:
+        return InputError("there is nothing to compare", "name recipes with --techniques")
+    return InputError(f"no variant could be built: {rows[0]['error']}", rows[0]["hint"])
