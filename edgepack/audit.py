@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepack.network import kernels
 from edgepack.training import properties
-from edgepack.training.properties import WeightStructure
+from edgepack.training.properties import SIGNED, WeightStructure
 
 
 def audit(form: str, model: Any) -> dict[str, Any]:
@@ -22,15 +22,18 @@ def audit(form: str, model: Any) -> dict[str, Any]:
         model: a tf_keras model for the Keras forms, a flatbuffer's bytes for ``tflite``.
 
     Returns:
-        ``parameters``, ``macs``, ``zeros`` (the fraction over all weights), ``unique_values`` (the
-        largest count in a tensor and in a channel) and ``weights``, a list of `WeightStructure`.
+        ``parameters``, ``macs``, ``zeros`` (the fraction over all weights), ``binary`` and
+        ``ternary`` (the fraction in such weights), ``unique_values`` (the largest count in a tensor
+        and in a channel) and ``weights``, a list of `WeightStructure`.
     """
     measured, parameters, macs = _measure_tflite(model) if form == "tflite" else _measure(model)
-    total = sum(w.size for w in measured)
+    total = max(sum(w.size for w in measured), 1)
+    signed = {name: sum(w.size for w in measured if name in w.signed) / total for name in SIGNED}
     return {
         "parameters": parameters,
         "macs": macs,
-        "zeros": sum(w.zeros * w.size for w in measured) / total if total else 0.0,
+        "zeros": sum(w.zeros * w.size for w in measured) / total,
+        **signed,
         "unique_in_tensor": max((w.unique_in_tensor for w in measured), default=0),
         "unique_in_channel": max((w.unique_in_channel for w in measured), default=0),
         "weights": [asdict(w) for w in measured],

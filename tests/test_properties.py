@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,102 @@ def test_a_conversion_may_scale_channels_but_not_add_values_to_one() -> None:
 def test_weights_that_share_nothing_may_change() -> None:
     before = [structure(unique_in_tensor=998)]
     assert lost(before, [structure(unique_in_tensor=999)], {"clustered", "sparse"}) == []
+
+
+SIGNS = np.sign(np.random.default_rng(0).normal(size=(3, 3, 4, 6)))
+SCALES = np.arange(1, 7)
+HOLES = np.random.default_rng(1).integers(0, 2, SIGNS.shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (SIGNS * SCALES, "binary"),
+        (np.rint(SIGNS * SCALES * 21), "binary"),
+        (SIGNS * [0, *SCALES[1:]], "binary"),
+        (SIGNS * SCALES * HOLES, "ternary"),
+        (SIGNS * SCALES + 0.1, ""),
+        (SIGNS * HOLES * SCALES + 0.1 * HOLES, ""),
+        (np.ones((3, 3, 1, 4)), ""),
+        (np.eye(6), ""),
+        (np.eye(6) - np.eye(6, k=1), ""),
+        ([[2.0, -3.0, 1.5]], ""),
+        (np.zeros((4, 4)), ""),
+    ],
+)
+def test_a_sign_times_a_number_of_the_channel_is_told_from_what_is_so_by_accident(
+    values: Any, expected: str
+) -> None:
+    (found,) = measure([weight(values)])
+    assert found.signed == ({expected} if expected else set())
+    assert (expected or "binary") in present([found]) if expected else True
+
+
+def test_pruned_weights_are_not_ternary_by_accident() -> None:
+    lonely = np.where(np.arange(90).reshape(9, 10) % 9 == 0, np.arange(90).reshape(9, 10) - 40, 0)
+    (found,) = measure([weight(lonely)])
+    assert found.zeros > 0.8
+    assert not found.ternary
+
+
+def test_lost_signs_are_told_whatever_a_conversion_calls_the_weights() -> None:
+    before = [structure(binary=True), structure(name="v", ternary=True)]
+    kept = {"binary", "ternary"}
+    same = [structure(name="a", ternary=True), structure(name="b", binary=True)]
+    assert lost(before, same, kept) == []
+    assert lost(before, [structure(size=500)], kept) == []
+    gone = [structure(name="a", ternary=True), structure(name="b")]
+    (sentence,) = lost(before, gone, kept)
+    assert sentence == "1 weights of 1000 values are no longer binary"
+    assert lost(before, gone, set()) == []
+
+
+def test_weights_with_the_same_few_values_share_them_until_one_moves() -> None:
+    rng = np.random.default_rng(0)
+    first, second, other = (weight(rng.choice(8, (20, 10)) + shift) for shift in (0, 0, 0.5))
+    found = measure([first, second, other])
+    assert "shared" in present(found)
+    assert "shared" not in present(found[1:])
+    before = [replace(s, name=name) for s, name in zip(found, "abc", strict=True)]
+    moved = [before[0], replace(before[1], codebook="moved"), before[2]]
+    assert lost(before, before, {"shared"}) == []
+    assert lost(before, moved, {"shared"}) == ["a, b no longer have the same values"]
+
+
+def kernels_of(*units: int) -> list[Any]:
+    layers = keras.tf_keras().layers
+    stack = [layers.Dense(count, use_bias=False) for count in units]
+    return kernels(keras.tf_keras().Sequential([layers.Input((20,)), *stack]))
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_keeper_restores_signs_zeros_and_one_magnitude_a_channel(zeros: bool) -> None:
+    (kernel,) = kernels_of(6)
+    rng = np.random.default_rng(0)
+    values = (rng.choice([-1, 0, 1] if zeros else [-1, 1], (20, 6)) * SCALES).astype(np.float32)
+    kernel.variable.assign(values)
+    (keep,) = keeping.keepers([kernel], {"ternary" if zeros else "binary"})
+    kernel.variable.assign(values * 1.25 + rng.normal(0, 0.1, values.shape).astype(np.float32))
+    keep()
+    kept = kernel.variable.numpy()
+    assert np.array_equal(np.sign(kept), np.sign(values))
+    assert measure([kernel.weight()])[0].signed == {"ternary" if zeros else "binary"}
+    assert np.abs(np.abs(kept).max(0) / SCALES - 1.25).max() < 0.1
+
+
+def test_a_keeper_restores_values_that_layers_have_in_common() -> None:
+    found = kernels_of(8, 8)
+    rng = np.random.default_rng(0)
+    before = [rng.choice([0, 1, 2, -3, 7], k.variable.shape).astype(np.float32) for k in found]
+    for kernel, values in zip(found, before, strict=True):
+        kernel.variable.assign(values)
+    (keep,) = keeping.keepers(found, {"shared", "clustered", "sparse"})
+    for kernel, values in zip(found, before, strict=True):
+        kernel.variable.assign(values + rng.normal(0, 0.1, values.shape).astype(np.float32))
+    keep()
+    after = np.concatenate([kernel.variable.numpy().ravel() for kernel in found])
+    assert len(np.unique(after)) == 5
+    assert np.array_equal(after == 0, np.concatenate([b.ravel() for b in before]) == 0)
 
 
 def layers_of_all_kinds() -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from edgepack.training.signs import is_binary, is_ternary
 
 SPARSE = 0.05
 """From this fraction of zeros on they are no accident, and are kept."""
@@ -20,6 +23,13 @@ SHARED = 0.9
 
 ROUNDING = 1e-3
 """The fraction of zeros that may go astray without being a loss."""
+
+BOOK = 4
+"""From this many values on, two weights that have the same ones do so by no accident."""
+
+
+SIGNED = ("binary", "ternary")
+"""What weights are that are a sign, or a sign or zero, times a number of their channel."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class WeightStructure:
         two_of_four: whether two of any four values in a row are zero, where a row goes along the
             input channels, as in the layout of TFLite.
         channels: number of output channels.
+        binary: whether all values of a channel are one number or its negative.
+        ternary: whether they are that or zero.
+        codebook: tells sets of few distinct floats apart; empty where there are many.
     """
 
     name: str
@@ -59,6 +72,9 @@ class WeightStructure:
     unique_in_channel: int
     two_of_four: bool
     channels: int = 1
+    binary: bool = False
+    ternary: bool = False
+    codebook: str = ""
 
     @property
     def sparse(self) -> bool:
@@ -81,6 +97,11 @@ class WeightStructure:
         return self.clustered_in_tensor or self.clustered_in_channel
 
     @property
+    def signed(self) -> set[str]:
+        """``binary`` or ``ternary``, or neither."""
+        return {word for word in SIGNED if getattr(self, word)}
+
+    @property
     def shares_beside_zeros(self) -> bool:
         """Whether values other than zero are shared, in the whole or in a usual channel."""
         zero = int(self.zeros > 0)
@@ -101,15 +122,24 @@ def _structure(weight: Weight) -> WeightStructure:
     rows = np.moveaxis(values, weight.channel_axis, 0).reshape(
         values.shape[weight.channel_axis], -1
     )
+    distinct = np.unique(values)
     return WeightStructure(
         name=weight.name,
         size=int(values.size),
         zeros=float(np.mean(values == 0)),
-        unique_in_tensor=int(np.unique(values).size),
+        unique_in_tensor=int(distinct.size),
         unique_in_channel=_most_values(rows),
         two_of_four=is_two_of_four(values, weight.channel_axis),
         channels=len(rows),
+        binary=is_binary(rows),
+        ternary=is_ternary(rows),
+        codebook=_codebook(distinct),
     )
+
+
+def _codebook(distinct: np.ndarray[Any, Any]) -> str:
+    known = distinct.dtype.kind == "f" and BOOK <= distinct.size <= FEW
+    return hashlib.sha256((distinct + 0).tobytes()).hexdigest()[:16] if known else ""
 
 
 def _most_values(rows: np.ndarray[Any, Any]) -> int:
@@ -133,8 +163,19 @@ def present(structures: Sequence[WeightStructure]) -> frozenset[str]:
     found = {
         "sparse": any(s.sparse for s in structures),
         "clustered": any(s.shares_beside_zeros for s in structures),
+        "shared": bool(books(structures)),
     }
-    return frozenset(name for name, there in found.items() if there)
+    named = {name for name, there in found.items() if there}
+    return frozenset(named.union(*(s.signed for s in structures)))
+
+
+def books(structures: Sequence[WeightStructure]) -> list[list[int]]:
+    """The numbers of the weights that have the same few values, for each such group."""
+    found = defaultdict(list)
+    for number, structure in enumerate(structures):
+        if structure.codebook and structure.clustered_in_tensor:
+            found[structure.codebook].append(number)
+    return [numbers for numbers in found.values() if len(numbers) > 1]
 
 
 def lost(
@@ -150,12 +191,16 @@ def lost(
         after: the weights that came out.
         kept: the properties that the step must keep.
     """
+    same = {s.name for s in before} == {s.name for s in after}
     sentences = []
     if "sparse" in kept:
         sentences += _lost_zeros(before, after)
     if "clustered" in kept:
-        same = {s.name for s in before} == {s.name for s in after}
         sentences += _lost_clusters(before, after) if same else _lost_in_channels(before, after)
+    if "shared" in kept and same:
+        sentences += _lost_books(before, after)
+    for name in (word for word in SIGNED if word in kept):
+        sentences += _lost_signs(before, after, name)
     return sentences
 
 
@@ -204,3 +249,27 @@ def _lost_in_channels(
             pair = f"{old.unique_in_channel} distinct values in a channel became {counts[0]}"
             sentences.append(f"{old.name}: {pair}")
     return sentences
+
+
+def _lost_books(before: Sequence[WeightStructure], after: Sequence[WeightStructure]) -> list[str]:
+    found = {s.name: s.codebook for s in after}
+    sentences = []
+    for numbers in books(before):
+        names = [before[number].name for number in numbers]
+        if len({found[name] for name in names}) > 1:
+            sentences.append(f"{', '.join(names)} no longer have the same values")
+    return sentences
+
+
+def _lost_signs(
+    before: Sequence[WeightStructure], after: Sequence[WeightStructure], name: str
+) -> list[str]:
+    """Compare the numbers of weights of each size, whatever they are called now."""
+    left = Counter(s.size for s in after)
+    had = Counter(s.size for s in before if getattr(s, name))
+    have = Counter(s.size for s in after if getattr(s, name))
+    return [
+        f"{min(count, left[size]) - have[size]} weights of {size} values are no longer {name}"
+        for size, count in had.items()
+        if have[size] < min(count, left[size])
+    ]
