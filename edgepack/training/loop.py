@@ -46,6 +46,7 @@ def fit(
     keep: Sequence[Keep] = (),
     lesson: Lesson | None = None,
     watch: Watch | None = None,
+    state: Sequence[Any] = (),
 ) -> list[Row]:
     """Train a model in place, and go on where a killed run has stopped; tells a row an epoch.
 
@@ -57,6 +58,7 @@ def fit(
         keep: called after each batch.
         lesson: what to learn from besides labels; None: nothing.
         watch: sees the gradients.
+        state: more variables that a killed run needs to go on, such as what ``watch`` adds up.
 
     Raises:
         StepError: if the loss is not a finite number.
@@ -65,7 +67,7 @@ def fit(
     data = batches_of(model, given, settings, objective)
     run = _Run(model, data, given, settings, data.objective, tuple(keep), lesson, watch)
     optimizer = _optimizer(model, settings)
-    variables = [*model.weights, *optimizer.variables]
+    variables = [*model.weights, *optimizer.variables, *state]
     history = checkpoint.restore(given.checkpoints, variables)
     step = run.compile(optimizer)
     while not _is_done(history, settings):
