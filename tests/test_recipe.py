@@ -9,6 +9,7 @@ import pytest
 
 from edgepack.errors import RecipeError
 from edgepack.recipe import (
+    finish,
     make_recipe,
     override,
     read_recipe,
@@ -26,9 +27,9 @@ PRUNE, CLUSTER, CONVERT = {"step": "prune"}, {"step": "cluster"}, {"step": "conv
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_suits_the_targets_that_run_what_it_gives(name: str) -> None:
-    recipe = read_recipe(name)
-    form = recipe.steps[-1].gives
     for target in map(read_target, target_names()):
+        recipe = finish(read_recipe(name), read_recipe(target.recipe))
+        form = recipe.steps[-1].gives
         is_compiled = any(step.step_name() == "vela" for step in recipe.steps)
         if form in target.forms and (target.accelerator or not is_compiled):
             recipe.check("keras", EVERYTHING, target)
@@ -36,7 +37,8 @@ def test_every_recipe_suits_the_targets_that_run_what_it_gives(name: str) -> Non
             why = "for the Ethos-U" if is_compiled else f"ends in the form {form}"
             with pytest.raises(RecipeError, match=why):
                 recipe.check("keras", EVERYTHING, target)
-    assert recipe.description
+    assert read_recipe(name).description
+    form = finish(read_recipe(name), read_recipe("int8")).steps[-1].gives
     assert form == {"edgetpu": "edgetpu", "mcu": "c", "ethosu": "c"}.get(
         name.split("-")[0], "tflite"
     )

@@ -11,17 +11,14 @@ from typing import Any
 
 from edgepack.table import printable
 from edgepack.template import fill
-from edgepack.tradeoff.columns import Column, columns, fronts, numbered
+from edgepack.tradeoff.columns import Column, columns, cost, fronts, numbered
 from edgepack.tradeoff.scatter import Point, scatter
-from edgepack.tradeoff.study import cost
 
 Facts = Mapping[str, Any]
 
 HERE = Path(__file__).parent
 
 AXES = {"size": "bytes of the deployed model", "latency": "time, of the float model's"}
-
-BASELINE_RATIO = 1.0
 
 
 def page(facts: Facts, title: str, notes: list[str]) -> str:
@@ -44,7 +41,7 @@ def page(facts: Facts, title: str, notes: list[str]) -> str:
         plots="\n".join(_plots(facts)),
         headers="".join(_headers(found)),
         rows="\n".join(_row(number, row, facts, found) for number, row in numbered(facts)),
-        notes="\n".join(f"<li>{_safe(note)}</li>" for note in notes),
+        notes="\n".join(f"<li>{'<br>'.join(map(_safe, note.splitlines()))}</li>" for note in notes),
         script=script,
         digest=digest,
     )
@@ -68,7 +65,7 @@ def _plots(facts: Facts) -> Iterator[str]:
 def _points(facts: Facts, word: str) -> list[Point]:
     points = []
     for number, row in numbered(facts):
-        x = BASELINE_RATIO if word == "latency" and number == 0 else cost(row, word)
+        x = cost(row, word, own=number == 0)
         if x is not None and row.get("value") is not None:
             interval = tuple(row["interval"]) if row.get("interval") else None
             told = f"{row['name']}: {row['value']:.4f} at {x:,.4g}"

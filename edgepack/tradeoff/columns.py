@@ -10,6 +10,9 @@ Facts = Mapping[str, Any]
 
 NOTHING = "-"
 
+FLOAT = "float32"
+"""What the float model is called among the variants."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -147,6 +150,22 @@ def _raw_faster(row: Facts, facts: Facts) -> float | None:  # noqa: ARG001
     return 1 / ratio["value"] if ratio else None
 
 
+def cost(row: Facts, word: str, *, own: bool = False) -> float | None:
+    """Bytes for ``size``; for ``latency`` the ratio to the float model's; None if not known.
+
+    Args:
+        row: of a variant, or the float model's facts.
+        word: the cost.
+        own: whether it is the float model's.
+    """
+    if word == "size":
+        return row.get("size_bytes")
+    if own:
+        return 1.0
+    ratio = (row.get("timing") or {}).get("ratio")
+    return ratio["value"] if ratio else None
+
+
 def float_row(facts: Facts) -> dict[str, Any]:
     """The float model as a row of the same shape."""
     timed = [row["timing"] for row in facts["variants"] if (row["timing"] or {}).get("ratio")]
@@ -155,9 +174,9 @@ def float_row(facts: Facts) -> dict[str, Any]:
     return {
         **facts["baseline"],
         "technique": "float baseline",
-        "recipe": "float32",
+        "recipe": FLOAT,
         "strength": "",
-        "name": "float32",
+        "name": FLOAT,
         "claim": {"size": "1x", "speed": "1x", "accuracy": "reference"},
         "error": None,
         "timing": {word: first[f"float_{word}"] for word in words} if first else None,

@@ -22,6 +22,10 @@ REACH = 3.0
 """What is worse than the best by more than so many times what the median is goes to the edge."""
 
 
+MANY = 8
+"""A range of such a ratio has enough round values among 1, 2 and 5 times the powers of ten."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A variant in the plot.
@@ -72,7 +76,8 @@ class Scale:
 
     def ticks(self) -> list[float]:
         """Round values between the ends."""
-        steps = decades(self.low, self.high) if self.logarithmic else rounds(self.low, self.high)
+        wide = self.logarithmic and self.high / self.low > MANY
+        steps = decades(self.low, self.high) if wide else rounds(self.low, self.high)
         return [v for v in steps if self.low <= v <= self.high]
 
 
@@ -121,7 +126,8 @@ def _scales(points: Sequence[Point], *, less: bool) -> tuple[Scale, Scale]:
     best, usual = (min if less else max)(values), median(values)
     reach = REACH * abs(best - usual) or max(abs(best - v) for v in values) or 0.1
     bound = max(best - reach, min(values)) if not less else min(best + reach, max(values))
-    low, high = sorted((best, bound))
+    sure = next(p.interval or (best, best) for p in points if p.y == best)
+    low, high = min(best, bound, *sure), max(best, bound, *sure)
     margin = 0.08 * (high - low) or 0.05
     ends = (TOP, HEIGHT - BOTTOM) if less else (HEIGHT - BOTTOM, TOP)
     across = Scale(min(costs) / 1.15, max(costs) * 1.15, LEFT, WIDTH - RIGHT, logarithmic=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import edgepack
 from edgepack.errors import EdgepackError, InputError
@@ -15,6 +14,7 @@ from edgepack.progress import Progress, Reporter, silent
 from edgepack.recipe import read_recipe
 from edgepack.store import versions
 from edgepack.target import Target, read_target
+from edgepack.tradeoff.columns import FLOAT, cost
 from edgepack.tradeoff.front import front
 from edgepack.tradeoff.timing import Stopwatch
 from edgepack.tradeoff.trial import Facts, Study, build, training_samples
@@ -157,19 +157,13 @@ def _shown(row: Facts) -> Facts:
 
 def _front(rows: Sequence[Facts], word: str, *, less: bool) -> list[str]:
     """The names on the front of a cost and the metric, the cheapest first."""
-    costs = {row["name"]: cost(row, word) for row in rows}
-    known = [r for r in rows if r["value"] is not None and costs[r["name"]] is not None]
-    sign = -1.0 if less else 1.0
-    points = [(float(costs[row["name"]] or 0), sign * row["value"]) for row in known]
-    return [known[i]["name"] for i in front(points)]
-
-
-def cost(row: Mapping[str, Any], word: str) -> float | None:
-    """Bytes for ``size``; for ``latency`` the ratio to the float model's; None if not known."""
-    if word == "size":
-        return row.get("size_bytes")
-    ratio = (row.get("timing") or {}).get("ratio")
-    return ratio["value"] if ratio else None
+    if not rows:
+        return []
+    known = [(FLOAT, cost(rows[0]["baseline"], word, own=True), rows[0]["baseline"]["value"])]
+    known += [(row["name"], cost(row, word), row["value"]) for row in rows]
+    whole = [(name, c, value) for name, c, value in known if c is not None and value is not None]
+    points = [(c, -value if less else value) for _, c, value in whole]
+    return [whole[i][0] for i in front(points)]
 
 
 def _nothing_built(rows: Sequence[Facts]) -> EdgepackError:
