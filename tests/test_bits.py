@@ -13,7 +13,6 @@ from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
 from edgepack.network.kernels import kernels
 from edgepack.network.outermost import outermost
-from edgepack.step import Step
 from edgepack.steps.binarize import Binarize
 from edgepack.steps.convert import Convert
 from edgepack.steps.finetune import Finetune

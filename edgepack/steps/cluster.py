@@ -29,6 +29,7 @@ class Cluster(TrainingStep):
 
     takes: ClassVar[frozenset[str]] = frozenset({"keras", "tflite"})
     adds: ClassVar[frozenset[str]] = frozenset({"clustered"})
+    breaks: ClassVar[frozenset[str]] = frozenset({"binary", "ternary", "shared"})
 
     clusters: int = setting(
         16,
