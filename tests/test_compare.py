@@ -48,23 +48,25 @@ def test_the_gentlest_and_the_strongest_are_tried() -> None:
 
 
 def test_every_recipe_that_is_a_technique_is_tried_by_itself() -> None:
-    found = variants.choose((), 2)
-    assert {v.recipe for v in found} == {n for n in recipe_names() if read_recipe(n).technique}
+    found = variants.choose((), 2, "mcu-int8")
+    named = {n for n in recipe_names() if read_recipe(n).technique}
+    assert {v.recipe for v in found} == {"mcu-int8"} | named
+    assert found[0].technique.name == "the target's own"
     assert len({v.folder for v in found}) == len(found)
-    assert all(v.technique.source for v in found)
+    assert all(v.technique.source for v in found[1:])
     with pytest.raises(InputError, match="--strengths is 0"):
-        variants.choose((), 0)
+        variants.choose((), 0, "int8")
 
 
 def test_a_recipe_of_ones_own_needs_no_technique(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(BROKEN)
-    (found,) = variants.choose((str(path),), 2)
-    assert (found.technique.name, found.strength) == ("mine", Strength(""))
+    (found,) = variants.choose((str(path),), 2, "int8")
+    assert (found.technique.name, found.strength) == (str(path), Strength(""))
     other = tmp_path / "x" / "mine.toml"
     other.parent.mkdir()
     other.write_text(BROKEN)
-    assert len(variants.choose((str(path), str(other)), 1)) == 2
+    assert len(variants.choose((str(path), str(other)), 1, "int8")) == 2
 
 
 def test_small_data_is_seen_more_often() -> None:

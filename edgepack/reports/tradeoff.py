@@ -40,7 +40,8 @@ def heading(facts: Facts) -> str:
 
 
 def _where(facts: Facts) -> str:
-    return f", timed on {facts['device']}" if facts.get("device") else ""
+    timed = any(row["timing"] for row in facts["variants"])
+    return f", timed on {facts['device']}" if timed else ""
 
 
 def _claims(found: Sequence[Column]) -> list[Column]:

@@ -52,7 +52,7 @@ def compare(
         EdgepackError: if model, target or data are wrong, or every variant fails.
     """
     board = read_target(study.target)
-    variants = choose(study.techniques, study.strengths)
+    variants = choose(study.techniques, study.strengths, board.recipe)
     chosen = [v for v in variants if study.techniques or fits(read_recipe(v.recipe), board)]
     known = Known(study, board, [row_of(variant) for variant in chosen])
     known.device = stopwatch.device.name if stopwatch else ""
@@ -157,7 +157,7 @@ def _shown(row: Facts) -> Facts:
 
 def _front(rows: Sequence[Facts], word: str, *, less: bool) -> list[str]:
     """The names on the front of a cost and the metric, the cheapest first."""
-    if not rows:
+    if not any(cost(row, word) for row in rows):
         return []
     known = [(FLOAT, cost(rows[0]["baseline"], word, own=True), rows[0]["baseline"]["value"])]
     known += [(row["name"], cost(row, word), row["value"]) for row in rows]

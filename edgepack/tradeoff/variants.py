@@ -44,12 +44,17 @@ class Variant:
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
 
 
-def choose(words: Sequence[str], count: int) -> list[Variant]:
+OWN = "the target's own"
+"""What stands for the technique of a recipe that says none."""
+
+
+def choose(words: Sequence[str], count: int, own: str) -> list[Variant]:
     """The variants to compare.
 
     Args:
-        words: recipes by name or file; none for all that stand for a technique.
+        words: recipes by name or file; none for all that stand for a technique, and the target's.
         count: of strengths for each, from the gentlest to the strongest.
+        own: the target's recipe.
 
     Raises:
         InputError: if two would have the same name, or ``count`` is below 1.
@@ -57,11 +62,11 @@ def choose(words: Sequence[str], count: int) -> list[Variant]:
     """
     if count < 1:
         raise InputError(f"--strengths is {count}", "give 1 or more")
-    recipes = {word: read_recipe(word) for word in dict.fromkeys(words or recipe_names())}
+    named = words or [own, *(name for name in recipe_names() if read_recipe(name).technique)]
     variants = [
         Variant(word, found, strength)
-        for word, recipe in recipes.items()
-        if (found := recipe.technique or (Technique(recipe.name) if words else None))
+        for word in dict.fromkeys(named)
+        for found in [read_recipe(word).technique or Technique(OWN if word == own else word)]
         for strength in spread(found.strengths, count)
     ]
     folders = [variant.folder for variant in variants]
