@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.errors import RecipeError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.network.coupling import Coupling
@@ -75,12 +75,7 @@ class PruneChannels(TrainingStep):
                 f" {self.epochs} epochs of training between them",
                 f"set prune_channels.epochs to {self.iterations} or more",
             )
-        try:
-            re.compile(self.skip)
-        except re.error as error:
-            raise RecipeError(
-                f"prune_channels.skip is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("prune_channels.skip", self.skip)
 
     def needs(self) -> frozenset[str]:
         """Training data where something is measured; labels where that is the loss."""
@@ -143,12 +138,13 @@ class PruneChannels(TrainingStep):
             (x.name, *(_width(model, x.name) for model in (before, after))) for x in before.layers
         ]
         given.record("channels", {n: {"before": b, "after": a} for n, b, a in widths if b})
-        had, has = costs.get(self.amount_by, (0, 0))
-        gone = 1 - has / had if had else self.amount
-        if abs(gone - self.amount) > NEAR:
-            given.remark(
-                f"{gone:.1%} of the {self.amount_by} went, {self.amount:.1%} were asked for"
-            )
+        had, has = costs.get(self.amount_by, costs["macs"])
+        gone, counted = 1 - has / max(had, 1), not self.drop and self.amount_by != "ratio"
+        if has == had:
+            given.remark("no channel went")
+        elif counted and abs(gone - self.amount) > NEAR:
+            word = "parameters" if self.amount_by == "parameters" else "MACs"
+            given.remark(f"{gone:.1%} of the {word} went, {self.amount:.1%} were asked for")
 
 
 def _name_stuck(coupling: Coupling, given: Given) -> None:

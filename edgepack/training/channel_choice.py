@@ -22,11 +22,18 @@ from edgepack.network.channel_budget import (
 from edgepack.network.channels import Array
 from edgepack.network.coupling import Coupling, Group
 from edgepack.step import Given
-from edgepack.training.channel_scan import damage, least, loss_of, narrowest, scan
-from edgepack.training.channel_scores import Samples, samples_of, scores
+from edgepack.training.channel_scan import Trial, damage, least, narrowest, scan
+from edgepack.training.channel_scores import scores
 from edgepack.training.loop import batches_of
 from edgepack.training.objective import Objective
 from edgepack.training.training_step import TrainingStep
+from edgepack.training.trials import (
+    UNLABELLED,
+    Samples,
+    held_out_samples,
+    loss_of,
+    training_samples,
+)
 
 
 @dataclass(frozen=True)
@@ -126,36 +133,31 @@ class Choice:
     def _objective(self) -> Objective:
         if self.wish.importance == "taylor" or self.wish.amount_by == "scan":
             return batches_of(self.model, self.given, self.settings).objective
-        return Objective(())
+        return UNLABELLED
 
     @cached_property
     def _samples(self) -> Samples:
         if self.wish.importance not in ("taylor", "activation"):
             return ()
-        batches = batches_of(self.model, self.given, self.settings, self._objective)
-        return samples_of(batches, self.wish.samples, self.settings.batch_size, self.given.seed)
+        return training_samples(*self._source)
+
+    @property
+    def _source(self) -> tuple[Any, Given, TrainingStep, Objective, int]:
+        return self.model, self.given, self.settings, self._objective, self.wish.samples
 
     @cached_property
-    def _trials(self) -> list[Any]:
-        batches = batches_of(self.model, self.given, self.settings, self._objective)
-        size = self.settings.batch_size
-        held = [b for b, _ in zip(batches.held_out(size), range(self._count), strict=False)]
-        held = held or list(samples_of(batches, self.wish.samples, size, self.given.seed))
+    def _trials(self) -> list[list[Trial]]:
+        held = held_out_samples(*self._source)
         rows = scan(
             *(self.model, self.coupling, self.groups, self.scores, self.wish.multiple),
             lambda model: loss_of(model, self._objective, held),
         )
-        self.given.record(
-            "scan", {group.name: told(t) for group, t in zip(self.groups, rows, strict=True)}
-        )
+        pairs = zip(self.groups, rows, strict=True)
+        self.given.record("scan", {group.name: told(trials) for group, trials in pairs})
         return rows
 
-    @property
-    def _count(self) -> int:
-        return -(-self.wish.samples // self.settings.batch_size)
 
-
-def told(trials: Sequence[Any]) -> dict[str, float]:
+def told(trials: Sequence[Trial]) -> dict[str, float]:
     """Trials as plain data: the growth of the loss by width."""
     return {str(trial.width): trial.growth for trial in trials}
 

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgepack import keras
 from edgepack.network.channel_surgery import cut
 from edgepack.network.channels import Array
 from edgepack.network.coupling import Coupling, Group
-from edgepack.training.channel_scores import Samples, supervised
-from edgepack.training.objective import Objective
 
 SHARES = (0.25, 0.5, 0.75)
 """Of a group's channels that are tried without."""
@@ -92,16 +89,3 @@ def narrowest(trials: Sequence[Trial], whole: int, budget: float) -> int:
     """The smallest width that was tried of which the loss grew by no more than a budget."""
     fitting = [trial.width for trial in trials if trial.growth <= budget]
     return min([whole, *fitting])
-
-
-def loss_of(model: Any, objective: Objective, samples: Samples) -> float:
-    """The mean loss of a model on samples."""
-    tf = keras.tensorflow()
-
-    def judge(inputs: Any, labels: Any) -> Any:
-        outputs = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
-        return supervised(objective, labels, tf.nest.flatten(outputs))
-
-    compiled = tf.function(judge)
-    losses = [(float(compiled(*batch)), len(batch[0][0])) for batch in samples]
-    return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)

@@ -10,11 +10,8 @@ import numpy as np
 from edgepack import keras
 from edgepack.network.channels import Array
 from edgepack.network.coupling import Coupling, Group
-from edgepack.training.loop import Batches
 from edgepack.training.objective import Objective
-
-Samples = Sequence[tuple[list[Any], list[Any]]]
-"""Batches of inputs and labels, as a model takes them."""
+from edgepack.training.trials import Samples, supervised
 
 Scores = list[Array | None]
 """For each group the importance of its channels; None where the criterion says nothing of it."""
@@ -164,25 +161,3 @@ def _share(y: Any, ids: Array, where: Array) -> Any:
     active = tf.cast(tf.not_equal(y, 0), tf.float32)
     shares = tf.transpose(tf.reduce_mean(active, list(range(1, len(y.shape) - 1))))
     return tf.reduce_sum(tf.math.unsorted_segment_mean(shares, where.ravel(), len(ids)), 1)
-
-
-def supervised(objective: Objective, labels: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """The sum of the losses of all outputs that have one."""
-    rows = zip(objective.losses, labels, outputs, strict=False)
-    return keras.tensorflow().add_n([loss.function()(y, output) for loss, y, output in rows])
-
-
-def samples_of(batches: Batches, count: int, size: int, seed: int) -> Samples:
-    """Training samples in batches, drawn by a seed; without labels where there is no loss.
-
-    Args:
-        batches: of the model.
-        count: of samples.
-        size: of a batch.
-        seed: that draws them.
-    """
-    split = batches.dataset.calibration(count, seed)
-    if not batches.objective.losses:
-        split = type(split)(split.inputs)
-    starts = range(0, len(split), size)
-    return [batches.batch(split, slice(start, start + size)) for start in starts]

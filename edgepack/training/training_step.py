@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,3 +41,11 @@ class TrainingStep(Step):
     def needs(self) -> frozenset[str]:
         """Labelled training data."""
         return frozenset({"training", "labels"} if self.epochs else ())
+
+
+def check_expression(name: str, text: str) -> None:
+    """Refuse a setting of this name whose text is no regular expression with a RecipeError."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise RecipeError(f"{name} is no regular expression: {error}", "such as conv.*") from error
