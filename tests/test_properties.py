@@ -175,7 +175,7 @@ def test_weights_with_the_same_few_values_share_them_until_one_moves() -> None:
     assert "shared" in present(found)
     assert "shared" not in present(found[1:])
     before = [replace(s, name=name) for s, name in zip(found, "abc", strict=True)]
-    moved = [before[0], replace(before[1], codebook="moved"), before[2]]
+    moved = [replace(s, codebook="") for s in before]
     assert lost(before, before, {"shared"}) == []
     assert lost(before, moved, {"shared"}) == ["a, b no longer have the same values"]
 

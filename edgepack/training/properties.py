@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,22 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from edgepack.training.codebooks import FEW, codebooks
 from edgepack.training.signs import is_binary, is_ternary
 
 SPARSE = 0.05
 """From this fraction of zeros on they are no accident, and are kept."""
-
-FEW = 256
-"""The most distinct values that a clustered weight may have: what one byte can index."""
 
 SHARED = 0.9
 """Above this fraction of distinct values, equal ones are a coincidence."""
 
 ROUNDING = 1e-3
 """The fraction of zeros that may go astray without being a loss."""
-
-BOOK = 4
-"""From this many values on, two weights that have the same ones do so by no accident."""
 
 
 SIGNED = ("binary", "ternary")
@@ -62,7 +56,7 @@ class WeightStructure:
         channels: number of output channels.
         binary: whether all values of a channel are one number or its negative.
         ternary: whether they are that or zero.
-        codebook: tells sets of few distinct floats apart; empty where there are many.
+        codebook: the same for weights that have few distinct floats in common; else empty.
     """
 
     name: str
@@ -114,32 +108,27 @@ class WeightStructure:
 
 def measure(weights: Sequence[Weight]) -> tuple[WeightStructure, ...]:
     """The structure of each weight."""
-    return tuple(_structure(weight) for weight in weights)
+    named = codebooks([weight.values for weight in weights])
+    return tuple(_structure(*pair) for pair in zip(weights, named, strict=True))
 
 
-def _structure(weight: Weight) -> WeightStructure:
+def _structure(weight: Weight, codebook: str) -> WeightStructure:
     values = weight.values
     rows = np.moveaxis(values, weight.channel_axis, 0).reshape(
         values.shape[weight.channel_axis], -1
     )
-    distinct = np.unique(values)
     return WeightStructure(
         name=weight.name,
         size=int(values.size),
         zeros=float(np.mean(values == 0)),
-        unique_in_tensor=int(distinct.size),
+        unique_in_tensor=int(np.unique(values).size),
         unique_in_channel=_most_values(rows),
         two_of_four=is_two_of_four(values, weight.channel_axis),
         channels=len(rows),
         binary=is_binary(rows),
         ternary=is_ternary(rows),
-        codebook=_codebook(distinct),
+        codebook=codebook,
     )
-
-
-def _codebook(distinct: np.ndarray[Any, Any]) -> str:
-    known = distinct.dtype.kind == "f" and BOOK <= distinct.size <= FEW
-    return hashlib.sha256((distinct + 0).tobytes()).hexdigest()[:16] if known else ""
 
 
 def _most_values(rows: np.ndarray[Any, Any]) -> int:
@@ -170,7 +159,7 @@ def present(structures: Sequence[WeightStructure]) -> frozenset[str]:
 
 
 def books(structures: Sequence[WeightStructure]) -> list[list[int]]:
-    """The numbers of the weights that have the same few values, for each such group."""
+    """The numbers of the weights that have few values in common, for each such group."""
     found = defaultdict(list)
     for number, structure in enumerate(structures):
         if structure.codebook and structure.clustered_in_tensor:
@@ -256,7 +245,8 @@ def _lost_books(before: Sequence[WeightStructure], after: Sequence[WeightStructu
     sentences = []
     for numbers in books(before):
         names = [before[number].name for number in numbers]
-        if len({found[name] for name in names}) > 1:
+        words = {found[name] for name in names}
+        if len(words) > 1 or "" in words:
             sentences.append(f"{', '.join(names)} no longer have the same values")
     return sentences
 
