@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fashion import trained
 from report import Limit, build, save
 
 RECIPE = """
@@ -101,16 +102,6 @@ def row(lesson: str, found: dict[str, Any]) -> tuple[str, ...]:
         *(lesson, str(found["seed"]), f"{100 * found['accuracy']:.2f} %"),
         *(f"{found['points_lost']:.2f}", f"{found['parameters']:,}", f"{found['seconds']:.0f}"),
     )
-
-
-def trained() -> Path:
-    """The network of networks.py, trained once and kept in ``build``."""
-    from networks import train
-
-    path = Path("build", "separable.keras")
-    if not path.is_file():
-        train(path)
-    return path
 
 
 def arguments() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def narrow(model: Any, width: float, multiple: int, *, select: bool = True) -> A
     Raises:
         StepError: if no layer can be made narrower, or the narrower ones do not fit together.
     """
-    kept = _last_layers(model)
+    kept = last_layers(model)
 
     def make(layer: Any, name: str) -> Any:
         if type(layer).__name__ == "Reshape":
@@ -102,7 +102,7 @@ def _has_width(config: Mapping[str, Any]) -> bool:
     return any(isinstance(config.get(key), int) for key in WIDTHS) or any(map(_has_width, inner))
 
 
-def _last_layers(model: Any) -> Collection[str]:
+def last_layers(model: Any) -> frozenset[str]:
     """The layers after which nothing else decides how many channels an output has."""
     read = {id(t): (args, kwargs) for _, args, kwargs, outputs in calls(model) for t in outputs}
     waiting, seen, found = list(model.outputs), set[int](), set[str]()
@@ -116,7 +116,7 @@ def _last_layers(model: Any) -> Collection[str]:
             found.add(layer.name)
             continue
         waiting += tensors_in(read[id(tensor)])
-    return found
+    return frozenset(found)
 
 
 class _Reshaping:

@@ -51,7 +51,7 @@ class Distill(TrainingStep):
         "weights of a derived student: chosen from the model in hand, or new",
         choices=("selected", "new"),
     )
-    temperature: float = setting(4.0, "that softens the outputs", unit="factor", low=0.1, high=100)
+    temperature: float = setting(2.0, "that softens the outputs", unit="factor", low=0.1, high=100)
     soft: float = setting(0.9, "weight of the teacher's outputs", unit="factor", low=0)
     hard: float = setting(0.1, "weight of the labels", unit="factor", low=0)
     features: tuple[str, ...] = setting(

@@ -45,7 +45,7 @@ def edit_weights(data: bytes, change: Change) -> bytes:
         new = change(place, values)
         if new is not None:
             changed[place.where, place.tensor.index] = _stored(place, values, new)
-    _write(model, changed)
+    write(model, changed)
     return flatbytes.pack(model)
 
 
@@ -64,8 +64,13 @@ def _stored(place: Place, old: NDArray[Any], new: NDArray[Any]) -> bytes:
     return new.astype(np.dtype(place.tensor.dtype).newbyteorder("<")).tobytes()
 
 
-def _write(model: Any, changed: dict[tuple[int, int], bytes]) -> None:
-    """Give each tensor its bytes; where others keep a buffer, changed ones get one of their own."""
+def write(model: Any, changed: dict[tuple[int, int], bytes]) -> None:
+    """Give each tensor its bytes; where others keep a buffer, changed ones get one of their own.
+
+    Args:
+        model: what `edgepack.tflite.flatbytes.unpack` gave.
+        changed: bytes by the number of the subgraph and of the tensor.
+    """
     tensors = {(i, j): t for i, g in enumerate(model.subgraphs) for j, t in enumerate(g.tensors)}
     taken = {user.buffer for user in model.metadata or ()}
     taken |= {tensor.buffer for key, tensor in tensors.items() if key not in changed}
