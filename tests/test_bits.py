@@ -84,8 +84,20 @@ def test_first_and_last_layers_follow_from_the_graph() -> None:
     x = layers.Add()([x, layers.Dense(4, name="first_b")(b)])
     heads = [layers.Dense(2, name="last")(x), layers.Softmax()(layers.Dense(3, name="also")(x))]
     model = keras.tf_keras().Model([a, b], heads)
-    found = outermost(model, lambda layer: bool(layer.weights))
-    assert found == {"first_a", "first_b", "last", "also"}
+    assert outermost(model) == {"first_a", "first_b", "last", "also"}
+
+
+def test_layers_inside_of_others_and_of_other_kinds_are_left_and_named() -> None:
+    layers = keras.tf_keras().layers
+    sound = layers.Input((6, 4))
+    x = layers.Conv1D(4, 3, padding="same", name="first")(sound)
+    x = layers.LSTM(4, return_sequences=True, name="memory")(layers.Conv1D(4, 1, name="taken")(x))
+    x = layers.TimeDistributed(layers.Dense(4, name="inner"), name="outer")(x)
+    model = keras.tf_keras().Model(sound, layers.Dense(2, name="last")(x))
+    remarks: list[str] = []
+    made = Binarize(**ONCE).apply(model, given(remark=remarks.append))
+    assert signed(made, "binary") == {"taken"}
+    assert "first, last (the first or the last); memory, outer (of a kind" in remarks[0]
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,9 @@ class Share(TrainingStep):
     def _tieable(self, model: Any, given: Given) -> list[Any]:
         """The layers that are chosen and that no normalization tells apart again."""
         from edgepack.network.folding import foldable
-        from edgepack.network.kernels import kernels
         from edgepack.network.outermost import outermost
 
-        holders = {kernel.layer.name for kernel in kernels(model)}
-        outer = set() if self.ends else outermost(model, lambda layer: layer.name in holders)
+        outer = set() if self.ends else outermost(model)
         chosen = [
             layer
             for layer in model.layers
@@ -140,9 +138,11 @@ class Share(TrainingStep):
         """Whether a kernel is chosen and has more values than the codebook; depthwise ones lose."""
         import numpy as np
 
-        count = np.count_nonzero(kernel.variable.numpy())
-        named = re.fullmatch(self.layers, kernel.layer.name) is not None
-        return named and kernel.word != "depthwise_kernel" and bool(count > self.values)
+        from edgepack.network.tying import KINDS
+
+        enough = np.count_nonzero(kernel.variable.numpy()) > self.values
+        treated = type(kernel.layer).__name__ in KINDS and kernel.word != "depthwise_kernel"
+        return treated and bool(enough and re.fullmatch(self.layers, kernel.layer.name))
 
     def _tell(self, chosen: Sequence[Kernel], given: Given) -> None:
         names = [kernel.layer.name for kernel in chosen]

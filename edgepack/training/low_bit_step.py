@@ -59,7 +59,9 @@ class LowBitStep(TrainingStep):
 
         flat = rebuild(model, copy_layer)
         choice = choose(flat, self.layers, ends=self.ends, depthwise=self.depthwise)
-        left = [f"{', '.join(names)} ({reason})" for reason, names in choice.left.items()]
+        left = [
+            f"{', '.join(dict.fromkeys(names))} ({reason})" for reason, names in choice.left.items()
+        ]
         if not choice.kernels:
             raise StepError(
                 f"no layer of the model is left to {self.step_name()}: {'; '.join(left) or 'none'}",

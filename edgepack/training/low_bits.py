@@ -53,13 +53,12 @@ def choose(model: Any, layers: str, *, ends: bool, depthwise: bool) -> Choice:
         ends: whether the first and the last layers are treated, too.
         depthwise: whether depthwise layers are.
     """
-    found = [k for k in kernels(model) if re.fullmatch(layers, k.layer.name)]
-    holders = {k.layer.name for k in kernels(model)}
-    outer = set() if ends else outermost(model, lambda layer: layer.name in holders)
+    outer = set() if ends else outermost(model)
+    own = {id(layer) for layer in model.layers}
     chosen, left = [], defaultdict(list)
-    for kernel in found:
-        reason = _reason(kernel, outer, depthwise)
-        if reason:
+    for kernel in (k for k in kernels(model) if re.fullmatch(layers, k.layer.name)):
+        inside = "" if id(kernel.layer) in own else "inside of another layer"
+        if reason := inside or _reason(kernel, outer, depthwise):
             left[reason].append(kernel.layer.name)
         else:
             chosen.append(kernel)
