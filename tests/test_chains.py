@@ -1,4 +1,4 @@
-"""Recipes that combine techniques suit every kind of board, and keep what one step gave the next."""
+"""Chains of techniques suit every kind of board, and keep what one step gave in the next ones."""
 
 from __future__ import annotations
 
