@@ -95,7 +95,7 @@ def _merge(base: Path, adapter: Adapter, out: Path) -> Mapping[str, list[str]]:
         return merging.merge(base, adapter, out)
     from edgepack.tflite import merging as flat
 
-    made, layers = flat.merge(base.read_bytes(), adapter)
+    made, layers = flat.merge(base, adapter)
     out.write_bytes(made)
     return layers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,12 @@ def test_a_file_that_is_cut_short_or_none_is_refused(tmp_path: Path) -> None:
             adapter_file.read(path)
     with pytest.raises(ModelError, match="cannot read"):
         adapter_file.read(tmp_path / "none.npz")
+
+
+def test_an_adapter_that_makes_something_else_than_it_tells_is_refused() -> None:
+    piece = adapter().layers[0].pieces[0]
+    with pytest.raises(ModelError, match="something else"):
+        replace(piece, after="0" * 64).apply(kernel())
 
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:

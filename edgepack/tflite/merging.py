@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgepack.tflite.weight_layout import LAYOUTS, input_of
 from edgepack.training.adapter import Adapter, Group, Piece, digest, positions
 
 
-def merge(base: bytes, adapter: Adapter) -> tuple[bytes, dict[str, list[str]]]:
+def merge(base: Path, adapter: Adapter) -> tuple[bytes, dict[str, list[str]]]:
     """A .tflite with an adapter merged into it.
 
     A layer is found by the values of its kernel and its bias, which one operator reads: names, and

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepack.errors import ModelError
+
 Array = NDArray[Any]
 
 
@@ -36,9 +38,14 @@ class Update:
     mask: Array | None = None
 
     def apply(self, kernel: Array) -> Array:
-        """The kernel with the update in it; the product is rounded only once."""
-        product = self.a.astype(np.float64) @ self.b.astype(np.float64) * self.scale
-        update = product.astype(np.float32).reshape(kernel.shape)
+        """The kernel with the update in it, the same to the last bit on every machine.
+
+        No library for matrices, each of which adds in an order of its own, takes part.
+        """
+        product = np.zeros((len(self.a), self.b.shape[1]))
+        for column, row in zip(self.a.T.astype(np.float64), self.b.astype(np.float64), strict=True):
+            product += column[:, None] * row
+        update = (product * self.scale).astype(np.float32).reshape(kernel.shape)
         if self.mask is not None:
             update *= np.unpackbits(self.mask, count=kernel.size).reshape(kernel.shape)
         adapted: Array = kernel + update
@@ -64,7 +71,22 @@ class Piece:
     change: Update | Array | None = None
 
     def apply(self, values: Array) -> Array:
-        """The new values, in the shape of the old ones."""
+        """The new values, in the shape of the old ones.
+
+        Raises:
+            ModelError: if they are not what they were when the adapter was made.
+        """
+        new = self.changed(values)
+        if digest(new) != self.after:
+            raise ModelError(
+                f"the adapter makes of a {self.word} of the shape {list(self.shape)} something else"
+                " than it tells",
+                "do not use it; it was changed after it was made",
+            )
+        return new
+
+    def changed(self, values: Array) -> Array:
+        """The new values, whatever they should be."""
         kernel = values.reshape(self.shape)
         if isinstance(self.change, Update):
             kernel = self.change.apply(kernel)
@@ -105,7 +127,7 @@ def piece_of(word: str, values: Array, change: Update | Array | None) -> Piece:
     """What becomes of a weight that has certain values."""
     before = digest(values)
     new = Piece(word, tuple(values.shape), before, before, change)
-    return Piece(word, new.shape, before, digest(new.apply(values)), change)
+    return Piece(word, new.shape, before, digest(new.changed(values)), change)
 
 
 def pack_mask(kernel: Array) -> Array:
