@@ -1,16 +1,20 @@
-"""Prune: set the weights of least magnitude to zero, while training goes on or at once."""
+"""Prune: set the weights that matter least to zero, while training goes on or at once."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.errors import RecipeError, StepError
 from edgepack.step import Given, setting
+from edgepack.training import patterns
+from edgepack.training.rungs import MASK_UPDATES, Rung
 from edgepack.training.training_step import TrainingStep
 
 if TYPE_CHECKING:
+    from edgepack.network.kernels import Kernel
     from edgepack.training.objective import Objective
 
 PRUNABLE = (
@@ -19,13 +23,20 @@ PRUNABLE = (
 )
 """Layers that TF-MOT prunes; of a separable one the pointwise kernel. Depthwise ones it leaves."""
 
-MASK_UPDATES = 100
-"""How often, at most, a schedule chooses anew what is zero."""
+IN_ROWS = ("Conv1D", "Conv2D", "Dense")
+"""Layers that patterns along the input channels are for; of TF-MOT's own, 2:4 leaves Conv1D."""
+
+TFMOT = {
+    "criterion": ("magnitude",),
+    "schedule": ("polynomial", "constant"),
+    "pattern": ("unstructured", "2:4", "block"),
+}
+"""What TF-MOT does; all else is done here."""
 
 
 @dataclass(frozen=True)
 class Prune(TrainingStep):
-    """TF-MOT's pruning by magnitude (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
+    """By magnitude as TF-MOT does (Zhu and Gupta 2017, arXiv:1710.01878), movement, or Taylor.
 
     A .tflite is pruned at once, with the zeros that TF-MOT would choose.
     """
@@ -37,11 +48,21 @@ class Prune(TrainingStep):
     sparsity: float = setting(
         0.8, "zeros in each pruned layer", unit="fraction", low=0.1, high=0.999
     )
-    schedule: str = setting("polynomial", "how zeros grow", choices=("polynomial", "constant"))
+    criterion: str = setting(
+        "magnitude",
+        "which weights matter: large ones, ones that training moves away from zero, or ones that"
+        " the loss would change without",
+        choices=("magnitude", "movement", "taylor"),
+    )
+    schedule: str = setting(
+        "polynomial", "how zeros grow", choices=("polynomial", "constant", "iterative")
+    )
+    rounds: int = setting(3, "of iterative: prune, train on, prune further", low=2, high=50)
     pattern: str = setting(
         "unstructured",
-        "where zeros may lie; 2:4 halves, block is for dense layers",
-        choices=("unstructured", "2:4", "block"),
+        "where zeros may lie; 2:4 halves; 1x4 and 1x16 are blocks of input channels of dense"
+        " layers and convolutions, block those of dense layers alone",
+        choices=patterns.PATTERNS,
     )
     block: int = setting(
         4, "inputs in a row that are zero together", unit="weights", low=2, high=64
@@ -52,19 +73,42 @@ class Prune(TrainingStep):
     end: float = setting(0.6, "of the training, where pruning ends", unit="fraction", low=0, high=1)
     skip: str = setting("", "regular expression; layers whose whole name it matches are left alone")
 
+    def needs(self) -> frozenset[str]:
+        """Labelled training data, also where only gradients are looked at."""
+        looks = self.criterion != "magnitude"
+        return super().needs() | frozenset({"training", "labels"} if looks else ())
+
     def check(self) -> None:
-        """Refuse a schedule that ends before it starts, and an expression that is none."""
+        """Refuse a schedule that ends before it starts or never trains, and no expressions."""
         if self.end <= self.start:
             raise RecipeError(
                 f"prune.end is {self.end}, not after prune.start, which is {self.start}",
                 "set prune.start to 0",
             )
+        for key, word, instead in (
+            ("schedule", "iterative", "prune.schedule=constant"),
+            ("criterion", "movement", "prune.criterion=taylor"),
+        ):
+            if getattr(self, key) == word and self.epochs == 0:
+                raise RecipeError(
+                    f"prune.{key} is {word}, but prune.epochs is 0: nothing is trained",
+                    f"set prune.epochs to 1 or more, or {instead}",
+                )
         try:
             re.compile(self.skip)
         except re.error as error:
             raise RecipeError(
                 f"prune.skip is no regular expression: {error}", "such as conv.*"
             ) from error
+
+    def check_form(self, form: str) -> None:
+        """Refuse to train, or to take gradients of, what has no variables."""
+        super().check_form(form)
+        if form == "tflite" and self.criterion != "magnitude":
+            raise RecipeError(
+                f"prune.criterion is {self.criterion}, but a .tflite as it is has no gradients",
+                "type --set prune.criterion=magnitude, or take a recipe that trains",
+            )
 
     def apply(self, model: Any, given: Given) -> Any:
         """The same model with zeros.
@@ -74,6 +118,8 @@ class Prune(TrainingStep):
         """
         if isinstance(model, bytes):
             return self._prune_flatbuffer(model)
+        if any(getattr(self, key) not in words for key, words in TFMOT.items()):
+            return self._mask(model, given)
         from edgepack import keras
 
         objective = self._objective(model, given)
@@ -83,6 +129,59 @@ class Prune(TrainingStep):
         else:
             _prune_at_once(wrapped)
         return keras.tfmot().sparsity.keras.strip_pruning(wrapped)
+
+    def _mask(self, model: Any, given: Given) -> Any:
+        """Prune with masks of our own, which are chosen inside the training."""
+        from edgepack.network.graph import copy_layer, rebuild
+        from edgepack.network.kernels import kernels
+        from edgepack.training.importance import look, scores_of
+        from edgepack.training.keeping import keepers
+        from edgepack.training.loop import fit
+        from edgepack.training.masking import Pattern, masking
+
+        flat = rebuild(model, copy_layer)
+        chosen = [kernel for kernel in kernels(flat) if self._has_room(kernel)]
+        if not chosen:
+            raise self._nothing()
+        scores = scores_of(self.criterion, [kernel.variable for kernel in chosen])
+        masked = masking(chosen, scores, Pattern(self.pattern, self.block), self._rungs(given))
+        if self.epochs:
+            keep = [*keepers(kernels(flat), given.properties), masked.keep]
+            fit(flat, given, self, keep=keep, watch=scores.watch, state=masked.state)
+        elif self.criterion != "magnitude":
+            look(flat, given, self, scores)
+        masked.finish(self.sparsity)
+        return flat
+
+    def _rungs(self, given: Given) -> Sequence[Rung]:
+        from edgepack.training.rungs import rungs
+
+        return rungs(
+            self.schedule,
+            self._steps(given),
+            start=self.start,
+            end=self.end,
+            sparsity=self.sparsity,
+            rounds=self.rounds,
+        )
+
+    def _has_room(self, kernel: Kernel) -> bool:
+        """Whether a kernel is pruned with masks of our own."""
+        kind = type(kernel.layer).__name__
+        depthwise = kernel.word == "depthwise_kernel"
+        if depthwise or kind not in PRUNABLE or re.fullmatch(self.skip, kernel.layer.name):
+            return False
+        if self.pattern == "unstructured":
+            return True
+        if self.pattern == "block":
+            return kind == "Dense"
+        return kind in IN_ROWS and patterns.fits(kernel.variable.shape[-2], self.pattern)
+
+    def _nothing(self) -> StepError:
+        return StepError(
+            f"the model has no layer to prune with the pattern {self.pattern}",
+            "set prune.pattern to unstructured, or leave the step out",
+        )
 
     def _prune_flatbuffer(self, model: bytes) -> bytes:
         from edgepack.tflite import pruning
@@ -122,10 +221,7 @@ class Prune(TrainingStep):
         options = self._options(given)
         chosen = {id(layer) for layer in model.layers if self._fits(layer)}
         if not chosen:
-            raise StepError(
-                f"the model has no layer to prune with the pattern {self.pattern}",
-                "set prune.pattern to unstructured, or leave the step out",
-            )
+            raise self._nothing()
         return keras.tf_keras().models.clone_model(
             model, clone_function=lambda x: prune(x, **options) if id(x) in chosen else x
         )

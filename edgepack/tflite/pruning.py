@@ -12,15 +12,15 @@ from edgepack.errors import StepError
 from edgepack.tflite.counting import Place
 from edgepack.tflite.editing import edit_weights
 from edgepack.tflite.weight_layout import LAYOUTS
-from edgepack.training import magnitude
+from edgepack.training import masks, patterns
 
 PRUNABLE = frozenset(LAYOUTS) - {"DEPTHWISE_CONV_2D", "SVDF"}
 """Operators that are pruned. Depthwise kernels are left alone, as by TF-MOT for Keras models: they
 hold few weights, each of which a whole channel depends on, so that one setting means the same for
 both forms."""
 
-IN_FOURS = frozenset({"CONV_2D", "FULLY_CONNECTED"})
-"""Operators that the pattern 2:4 is for."""
+IN_ROWS = frozenset({"CONV_2D", "FULLY_CONNECTED"})
+"""Operators that patterns along the input channels are for."""
 
 
 def everything(layer: str) -> bool:  # noqa: ARG001
@@ -41,8 +41,8 @@ def prune(
     Args:
         data: the flatbuffer.
         sparsity: the fraction of zeros in each layer; 2:4 has its own.
-        pattern: ``unstructured``, ``2:4`` or ``block``.
-        block: inputs in a row that are zero together.
+        pattern: one of `edgepack.training.patterns.PATTERNS`.
+        block: inputs in a row that are zero together, for ``block``.
         chosen: told a layer's name, whether to prune it.
 
     Raises:
@@ -57,7 +57,7 @@ def prune(
         done.append(place.name)
         # Not a product, which would leave half of the zeros negative, and other bytes.
         pruned: NDArray[Any] = np.where(
-            magnitude.kept(values, pattern, sparsity, block), values, values.dtype.type(0)
+            masks.kept(np.abs(values), pattern, sparsity, block), values, values.dtype.type(0)
         )
         return pruned
 
@@ -72,8 +72,8 @@ def prune(
 
 def _fits(place: Place, pattern: str) -> bool:
     code = place.operator.code
-    if pattern == "2:4":
-        return code in IN_FOURS and place.tensor.shape[-1] >= 4
+    if pattern == "unstructured":
+        return code in PRUNABLE
     if pattern == "block":
         return code == "FULLY_CONNECTED"
-    return code in PRUNABLE
+    return code in IN_ROWS and patterns.fits(place.tensor.shape[-1], pattern)
