@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.data.checks import Slot
-from edgepack.data.noise import make_noise
-from edgepack.errors import StepError
 from edgepack.network.graph import Replacement, copy_layer, rebuild
-from edgepack.network.walk import inputs_of, walk
+from edgepack.network.sameness import refuse_change
+from edgepack.network.walk import walk
 
 KERNEL_AXES = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), ("kernel", -1)),
@@ -23,9 +21,6 @@ KERNEL_AXES = {
 }
 """The kernel that takes the factors, and where its output channels are. Those of a depthwise
 kernel are its last two dimensions."""
-
-TOLERANCE = 1e-4
-"""How far outputs may move, relative to the largest."""
 
 
 def fold(model: Any, seed: int) -> Any:
@@ -52,7 +47,7 @@ def fold(model: Any, seed: int) -> Any:
         return Replacement(layer=new, weights=folded(layer, followers[id(layer)]))
 
     made = rebuild(model, make)
-    _compare(model, made, seed)
+    refuse_change(model, made, seed, "fold")
     return made
 
 
@@ -127,18 +122,3 @@ def _along(factor: Any, shape: tuple[int, ...], axis: int, name: str) -> Any:
     if name == "depthwise_kernel":
         return factor.reshape(shape[-2:])
     return factor.reshape((-1,) + (1,) * (-axis - 1))
-
-
-def _compare(before: Any, after: Any, seed: int) -> None:
-    samples = make_noise([Slot(*x) for x in inputs_of(before)], seed).calibration(8, seed).inputs
-    fed: Any = list(samples.values())
-    fed = fed if len(fed) > 1 else fed[0]
-    nest = keras.tensorflow().nest
-    pairs = zip(nest.flatten(before(fed)), nest.flatten(after(fed)), strict=True)
-    for name, (a, b) in zip(before.output_names, pairs, strict=True):
-        difference = float(np.max(np.abs(a - b)))
-        if difference > TOLERANCE * max(1.0, float(np.max(np.abs(a)))):
-            raise StepError(
-                f"folding moved output {name} by {difference:.2g}",
-                "leave the step fold out, and report the model",
-            )

@@ -111,14 +111,16 @@ class Convert(Step):
         """Refuse to encode sparsely what nothing would compute sparsely; say what will be."""
         from edgepack.tflite import flatbuffer, xnnpack
 
-        found = xnnpack.accepted(flatbuffer.read_graph(dense), given.target)
-        if not found.layers:
+        found = xnnpack.forecast(flatbuffer.read_graph(dense), given.target)
+        reasons = "; ".join(found.reasons)
+        if not found.sparse:
             raise StepError(
-                f"{given.target.name} would compute no layer sparsely: {'; '.join(found.reasons)}",
-                "set convert.sparse to false",
+                f"{given.target.name} would compute no layer sparsely: {reasons}",
+                "edgepack sparsity MODEL tells what would help; or set convert.sparse to false",
             )
-        note = f"{len(found.layers)} layers will be computed sparsely"
-        given.remark("; ".join((note, *found.reasons)))
+        given.remark(f"{len(found.sparse)} layers will be computed sparsely")
+        if reasons:
+            given.remark(f"convolutions stay dense: {reasons}")
 
     def _configuration(self, model: Any, given: Given) -> Callable[[Any], None]:
         from edgepack import keras
