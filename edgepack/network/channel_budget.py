@@ -164,13 +164,16 @@ def narrow(
 def _nearest(
     costs: Costs, measure: str, most: float, whole: Array, widths: Array, multiple: int
 ) -> Array:
-    """Give back multiples, group by group, as long as that brings the cost nearer to the bound."""
+    """Give back one multiple to some groups, where that brings the cost nearer to the bound."""
+    groups = set(range(len(widths)))
     while True:
-        wider = [widths, *(_grown(widths, whole, g, multiple) for g in range(len(widths)))]
-        best = min(wider, key=lambda found: abs(costs(measure, found) - most))
-        if best is widths:
+        wider = {group: _grown(widths, whole, group, multiple) for group in sorted(groups)}
+        gaps = {group: abs(costs(measure, found) - most) for group, found in wider.items()}
+        best = min(gaps, key=gaps.__getitem__, default=None)
+        if best is None or gaps[best] >= abs(costs(measure, widths) - most):
             return widths
-        widths = best
+        widths = wider[best]
+        groups.discard(best)
 
 
 def _grown(widths: Array, whole: Array, group: int, multiple: int) -> Array:
