@@ -149,6 +149,12 @@ def test_choices_pay_and_count_what_the_layers_cost() -> None:
     assert ("tucker", (8, 16)) not in costs
 
 
+def test_large_layers_have_their_ranks_further_apart() -> None:
+    menu = make_menu(random_kernel((300, 300)), [Use((), ())], (), 1)
+    ranks = [c.ranks[0] for c in menu.smaller]
+    assert ranks == list(range(5, 150, 5))
+
+
 def test_ranks_go_by_energy_or_parameters() -> None:
     whole = Choice("", (), 100, 100, 0.0)
     ladder = tuple(Choice("svd", (r,), 20 * r, 20 * r, 0.4 / r) for r in (1, 2, 3, 4))

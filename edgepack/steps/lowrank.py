@@ -93,7 +93,7 @@ class Lowrank(TrainingStep):
         if self.rank_by == "macs":
             whole = macs(model)
             others = whole - sum(menu.whole.macs for menu in menus)
-            return by_macs(menus, int(self.amount * whole) - others)
+            return by_macs(menus, max(0, int(self.amount * whole) - others))
         choose = by_energy if self.rank_by == "energy" else by_parameters
         return [choose(menu, self.amount) for menu in menus]
 
