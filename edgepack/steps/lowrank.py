@@ -27,7 +27,9 @@ class Lowrank(TrainingStep):
 
     takes: ClassVar[frozenset[str]] = frozenset({"keras"})
     gives: ClassVar[str] = "keras"
-    breaks: ClassVar[frozenset[str]] = frozenset({"sparse", "clustered"})
+    breaks: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "clustered", "shared", "binary", "ternary"}
+    )
 
     rank_by: str = setting(
         "ratio",

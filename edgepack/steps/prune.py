@@ -43,7 +43,7 @@ class Prune(TrainingStep):
 
     takes: ClassVar[frozenset[str]] = frozenset({"keras", "tflite"})
     adds: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    breaks: ClassVar[frozenset[str]] = frozenset({"clustered"})
+    breaks: ClassVar[frozenset[str]] = frozenset({"clustered", "shared", "binary", "ternary"})
 
     sparsity: float = setting(
         0.8, "zeros in each pruned layer", unit="fraction", low=0.1, high=0.999

@@ -27,7 +27,7 @@ class PruneChannels(TrainingStep):
 
     takes: ClassVar[frozenset[str]] = frozenset({"keras"})
     gives: ClassVar[str] = "keras"
-    breaks: ClassVar[frozenset[str]] = frozenset({"sparse", "clustered", "binary"})
+    breaks: ClassVar[frozenset[str]] = frozenset({"sparse", "clustered", "binary", "ternary"})
 
     epochs: int = setting(4, "of fine-tuning, in all rounds", unit="epochs", low=0, high=10_000)
     importance: str = setting(
