@@ -113,7 +113,9 @@ def padded(call: Call) -> Flow:
 
 
 def concatenated(call: Call) -> Flow:
-    """One after the other."""
+    """One after the other, if none is a constant."""
+    if len(argument(call, 0, "values")) != len(call.flows):
+        raise UnclearError
     return joined(call, call.flows, int(argument(call, 1, "axis")))
 
 
