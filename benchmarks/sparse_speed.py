@@ -1,6 +1,6 @@
 """Whether zeros save time where the forecast says so: XNNPACK's sparse kernels on a virtual Pi.
 
-``python benchmarks/sparse_speed.py [--model FILE] [--runs N] [--size N]``. A depthwise-separable
+``python benchmarks/sparse_speed.py [--model FILE] [--size N]``. A depthwise-separable
 network is pruned to 85 % zeros, once with paddings as everybody writes them and once after the
 step unblock. ``edgepack sparsity`` foretells what each is worth on a Raspberry Pi 4 with LiteRT and
 with tflite-runtime and on this machine, then measures the same weights in dense and in sparse
@@ -25,6 +25,8 @@ from boards import virtual_pi
 from report import Limit, build, save
 
 RATIO = 0.5
+SECONDS = 0.5
+"""Shortest time of timed runs in each process."""
 LITERT, TFLITE = "ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"
 WIDTHS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))
 """Channels and stride of each depthwise-separable block."""
@@ -51,6 +53,8 @@ class Case:
     target: str
     runtime: str
     faster: bool
+    runs: int = 10
+    processes: int = 3
 
 
 def main(options: argparse.Namespace) -> None:
@@ -60,15 +64,16 @@ def main(options: argparse.Namespace) -> None:
     free, blocked = bundles(model, folder)
     rows: dict[str, dict[str, Any]] = {}
     here = f"linux-{platform.machine()}"
-    local = Case("unblocked, this machine", free, here, "", faster=here != "linux-x86_64")
-    rows[local.name] = judged(local, "local", os.environ, options)
+    slow = here == "linux-x86_64"
+    local = Case("unblocked, this machine", free, here, "", not slow, runs=500, processes=8)
+    rows[local.name] = judged(local, "local", os.environ)
     with virtual_pi() as (device, environment):
         for case in (
             Case("unblocked, Pi 4, LiteRT", free, "rpi4", LITERT, faster=True),
             Case("as written, Pi 4, LiteRT", blocked, "rpi4", LITERT, faster=False),
             Case("unblocked, Pi 4, tflite-runtime", free, "rpi4", TFLITE, faster=False),
         ):
-            rows[case.name] = judged(case, device, environment, options)
+            rows[case.name] = judged(case, device, environment)
     weights = options.model.name if options.model else "random"
     ratio = rows["unblocked, Pi 4, LiteRT"]["proof"]["ratio"]
     right = sum(bool(row["right"] and row["proof"]["held"]) for row in rows.values())
@@ -116,12 +121,11 @@ def bundles(model: Path, folder: Path) -> tuple[Path, Path]:
     return made[0], made[1]
 
 
-def judged(
-    case: Case, device: str, environment: Mapping[str, str], options: argparse.Namespace
-) -> dict[str, Any]:
+def judged(case: Case, device: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """What ``edgepack sparsity`` finds, and whether the forecast is the one that is due."""
     words = ["sparsity", case.model, "-t", case.target, "--device", device, "--json", "--quiet"]
-    words += ["--runs", options.runs, "--seconds", options.seconds, "--accept-new-host-key"]
+    words += ["--runs", case.runs, "--processes", case.processes, "--seconds", SECONDS]
+    words += ["--accept-new-host-key"]
     words += ["--runtime-version", case.runtime] if case.runtime else []
     command = [sys.executable, "-m", "edgepack", *map(str, words)]
     done = subprocess.run(
@@ -148,8 +152,6 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="a trained network; random weights if absent")
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--runs", type=int, default=10, help="timed runs in each process")
-    parser.add_argument("--seconds", type=float, default=0.5, help="shortest time of timed runs")
     return parser.parse_args()
 
 

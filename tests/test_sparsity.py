@@ -15,6 +15,7 @@ from samples import accuracy, given
 from tiny import CommandLine
 
 from edgepack import keras
+from edgepack.audit import audit
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
 from edgepack.network.geometry import steps
@@ -71,6 +72,10 @@ def test_blocks_stay_or_go_as_a_whole(pattern: str, size: int) -> None:
     blocks = kept.reshape(-1, size)
     assert np.array_equal(blocks.all(1), blocks.any(1))
     assert np.mean(kept) == pytest.approx(0.25, abs=0.01)
+    assert masks.zero_block(values * kept, 0) == size
+    assert masks.zero_block(np.moveaxis(values * kept, 0, -1), 3) == size
+    kept[0, 0, 0, 0] = not kept[0, 0, 0, 0]
+    assert masks.zero_block(values * kept, 0) == masks.zero_block(values, 0) == 1
 
 
 def test_scores_follow_their_papers() -> None:
@@ -100,6 +105,10 @@ def test_patterns_on_convolutions_need_no_data(trained: Any, step: Prune, left: 
     kernel = made.get_layer("pointwise_1").kernel.numpy()[0, 0]
     blocks = kernel.reshape(-1, size, kernel.shape[1]) != 0
     assert np.array_equal(blocks.all(1), blocks.any(1))
+    sizes = {
+        row["name"].split("/")[0]: row["zero_block"] for row in audit("keras", made)["weights"]
+    }
+    assert {sizes[name] for name in PRUNED - left} == {size}
 
 
 @pytest.mark.training

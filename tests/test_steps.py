@@ -390,7 +390,7 @@ def test_sparse_encoding_is_made_where_the_runtime_computes_so() -> None:
     [
         ("linux-x86_64", 0.8, False, "no sparse kernels for x86_64"),
         ("rpi4", 0.6, False, "not more than two thirds"),
-        ("rpi4", 0.8, True, "MAX_POOL_2D.* does not fit"),
+        ("rpi4", 0.8, True, "MAX_POOL_2D.: it has no channels-first kernel"),
     ],
 )
 def test_sparse_encoding_that_helps_nobody_is_refused(

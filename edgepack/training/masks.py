@@ -33,6 +33,25 @@ def kept(importance: Array, pattern: str, sparsity: float, block: int) -> Array:
     return np.repeat(largest(means, sparsity), size, axis=-1)[..., : importance.shape[-1]]
 
 
+def zero_block(values: Array, channel_axis: int) -> int:
+    """The size of the blocks of input channels that zeros come in, of `BLOCKS`; 1 for none.
+
+    Args:
+        values: a weight.
+        channel_axis: the dimension of its output channels; the inputs' is the last of the others.
+    """
+    last = values.ndim - 1
+    along = np.moveaxis(values, last if channel_axis != last else last - 1, -1) != 0
+    for size in sorted(BLOCKS.values(), reverse=True):
+        if along.shape[-1] < size or along.all():
+            continue
+        padding = [(0, 0)] * last + [(0, -along.shape[-1] % size)]
+        blocks = np.pad(along, padding, mode="edge").reshape(-1, size)
+        if np.array_equal(blocks.any(1), blocks.all(1)):
+            return size
+    return 1
+
+
 def largest(importance: Array, sparsity: float) -> Array:
     """Where the ``1 - sparsity`` greatest values are; at least one, and all that equal the last."""
     share = np.float32(importance.size) * np.float32(1 - np.float32(sparsity))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgepack.training.codebooks import FEW, codebooks
+from edgepack.training.masks import zero_block
 from edgepack.training.signs import is_binary, is_ternary
 
 SPARSE = 0.05
@@ -69,6 +70,7 @@ class WeightStructure:
     binary: bool = False
     ternary: bool = False
     codebook: str = ""
+    zero_block: int = 1
 
     @property
     def sparse(self) -> bool:
@@ -128,6 +130,7 @@ def _structure(weight: Weight, codebook: str) -> WeightStructure:
         binary=is_binary(rows),
         ternary=is_ternary(rows),
         codebook=codebook,
+        zero_block=zero_block(values, weight.channel_axis),
     )
 
 
