@@ -31,6 +31,7 @@ def main(options: argparse.Namespace) -> None:
         f"{model.stem}, {recipe}": facts(made(model, recipe, options), bits)
         for model in options.model or [trained()]
         for recipe, bits in RECIPES.items()
+        if recipe in (options.recipe or RECIPES)
     }
     rows = [row(name, variant) for name, variant in found.items()]
     save("low_bits", {"data": options.data, "variants": found}, HEADERS, rows, limits(found))
@@ -96,6 +97,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, action="append", help="a trained network")
+    parser.add_argument("--recipe", action="append", choices=RECIPES, help="default: both")
     parser.add_argument("--data", default="fashion-mnist", help="what edgepack build --data takes")
     parser.add_argument("--set", action="append", default=[], help="a setting of a recipe")
     return parser.parse_args()

@@ -18,6 +18,7 @@ from edgepack.steps.fold import Fold
 from edgepack.steps.qat import Qat
 from edgepack.steps.share import Share
 from edgepack.steps.strip import Strip
+from edgepack.steps.tie import Tie
 from edgepack.training.codebooks import codebooks
 
 ONCE = {"epochs": 0}
@@ -39,7 +40,7 @@ def residual() -> Any:
 
 def tied_by(model: Any, **settings: Any) -> tuple[Any, dict[str, Any]]:
     recorded: dict[str, Any] = {}
-    made = Share(**ONCE, **settings).apply(model, given(record=recorded.__setitem__))
+    made = Tie(**ONCE, **settings).apply(model, given(record=recorded.__setitem__))
     return made, recorded
 
 
@@ -110,21 +111,24 @@ def test_an_output_keeps_its_name_though_its_layer_is_another() -> None:
 def test_a_normalization_would_tell_tied_layers_apart(trained: Any) -> None:
     remarks: list[str] = []
     with pytest.raises(StepError, match="no two layers") as caught:
-        Share(**ONCE).apply(trained, given(remark=remarks.append))
-    assert "share.mode" in caught.value.hint
+        Tie(**ONCE).apply(trained, given(remark=remarks.append))
+    assert "tie.ends" in caught.value.hint
     assert "fold goes before: depthwise_0, pointwise_0" in remarks[0]
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(RecipeError, match="no regular expression"):
-        Share(layers="(").check()
+    for step in (Share, Tie):
+        with pytest.raises(RecipeError, match="no regular expression"):
+            step(layers="(").check()
     with pytest.raises(RecipeError, match="together is 1"):
-        Share(together=1).check()
+        Tie(together=1).check()
 
 
 def test_one_codebook_serves_all_chosen_layers(trained: Any) -> None:
     folded = Fold().apply(trained, given())
-    made, recorded = tied_by(folded, mode="values", values=16, layers="stem|pointwise.*")
+    recorded: dict[str, Any] = {}
+    step = Share(**ONCE, values=16, layers="stem|pointwise.*")
+    made = step.apply(folded, given(record=recorded.__setitem__))
     chosen = [k for k in kernels(made) if k.layer.name in recorded["codebook"]["layers"]]
     assert [k.layer.name for k in chosen] == ["stem", "pointwise_0", "pointwise_1"]
     distinct = np.unique(np.concatenate([k.variable.numpy().ravel() for k in chosen]))
@@ -137,7 +141,7 @@ def test_one_codebook_serves_all_chosen_layers(trained: Any) -> None:
 
 def test_too_few_values_to_share_are_refused(trained: Any) -> None:
     with pytest.raises(StepError, match="1 layers of the model have 16 values"):
-        Share(**ONCE, mode="values", values=16, layers="scores").apply(trained, given())
+        Share(**ONCE, values=16, layers="scores").apply(trained, given())
 
 
 def test_weights_have_a_codebook_in_common_that_each_uses_in_part() -> None:
@@ -157,7 +161,7 @@ def test_training_keeps_the_codebook_and_so_does_what_follows(
     trained: Any, digits: Dataset
 ) -> None:
     folded = Fold().apply(trained, given())
-    step = Share(mode="values", values=24, epochs=1, batch_size=64)
+    step = Share(values=24, epochs=1, batch_size=64)
     made = step.apply(folded, given(digits))
     assert accuracy(made, digits) > 0.85
     kept = given(digits, properties=frozenset({"shared", "clustered"}))
@@ -173,6 +177,6 @@ def test_training_keeps_the_codebook_and_so_does_what_follows(
 
 @pytest.mark.training
 def test_tied_layers_are_trained_as_one(digits: Dataset) -> None:
-    made = Share(epochs=8, batch_size=64, learning_rate=1e-2).apply(residual(), given(digits))
+    made = Tie(epochs=8, batch_size=64, learning_rate=1e-2).apply(residual(), given(digits))
     assert accuracy(made, digits) > 0.3
     assert len(made.get_layer("depth_0").inbound_nodes) == 2
