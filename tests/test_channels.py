@@ -78,14 +78,13 @@ def test_channels_that_are_nothing_are_not_missed(name: str) -> None:
         assert np.ptp(a) > 1e-4  # else nothing was compared
     assert macs(smaller) < macs(model)
     assert smaller.output_names == model.output_names
+    check_costs(model, smaller, coupling)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_costs_are_those_of_the_model_that_is_cut(name: str) -> None:
-    model, coupling = flat(name)
+def check_costs(model: Any, smaller: Any, coupling: Coupling) -> None:
+    """Costs by widths are those of the models that have them."""
     costs = costs_of(model, coupling, coupling.groups)
     whole = np.array([len(group.channels) for group in coupling.groups])
-    smaller = cut(model, coupling, halves(coupling))
     for widths, made in ((whole, model), (whole - whole // 2, smaller)):
         assert costs("macs", widths) == macs(made)
         assert costs("parameters", widths) == parameters(made)
