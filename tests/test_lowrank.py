@@ -302,8 +302,11 @@ def test_the_best_of_both_errs_least() -> None:
 
 
 def test_what_leaves_nothing_to_do_is_refused() -> None:
-    with pytest.raises(StepError, match="no layer gets smaller") as caught:
+    with pytest.raises(StepError, match="no dense layer and no convolution") as caught:
         run_step(mixed(), skip=".*")
+    assert "lowrank.skip" in caught.value.hint
+    with pytest.raises(StepError, match="no layer gets smaller") as caught:
+        run_step(mixed(), multiple=64)
     assert "lowrank.multiple" in caught.value.hint
     with pytest.raises(StepError, match="multiply-accumulates at the least"):
         run_step(mixed(), rank_by="macs", amount=0.01)

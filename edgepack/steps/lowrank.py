@@ -106,6 +106,11 @@ class Lowrank(TrainingStep):
             StepError: if that is everything.
         """
         whole = [fate.name for fate in fates if not fate.kernels]
+        if not fates:
+            raise StepError(
+                "the model has no dense layer and no convolution to factorize",
+                "leave the step lowrank out, or name fewer layers in lowrank.skip",
+            )
         if len(whole) == len(fates):
             raise StepError(
                 f"no layer gets smaller with lowrank.rank_by {self.rank_by!r} and lowrank.amount"
