@@ -152,7 +152,7 @@ def test_the_way_to_the_outputs_is_not_named() -> None:
 
 
 def test_widths_are_multiples() -> None:
-    assert [next_width(w, 8) for w in (20, 16, 9, 8, 3)] == [16, 8, 8, None, None]
+    assert [next_width(w, 8) for w in (20, 16, 9, 8, 3, 0)] == [16, 8, 8, None, None, None]
 
 
 @pytest.mark.parametrize("measure", ["macs", "parameters", "channels"])
@@ -310,6 +310,18 @@ def test_layers_that_are_skipped_keep_their_channels(trained: Any) -> None:
     changed = {n for n, x in facts["channels"].items() if x["before"] != x["after"]}
     assert changed == {"pointwise_0", "depthwise_1"}
     assert any("were asked for" in remark for remark in facts["remarks"])
+
+
+@pytest.mark.parametrize("by", ["macs", "ratio"])
+def test_rounds_go_on_where_some_groups_have_nothing_left(trained: Any, by: str) -> None:
+    step = PruneChannels(epochs=0, iterations=3, amount=0.97, amount_by=by)
+    _, facts = told(step, trained, None)
+    assert {n: x["after"] for n, x in facts["channels"].items() if n != "scores"} == dict.fromkeys(
+        ("stem", "depthwise_0", "pointwise_0", "depthwise_1", "pointwise_1"), 8
+    )
+    assert [" of the MACs went, 97.0% were" in r for r in facts["remarks"]] == [True] * (
+        by == "macs"
+    )
 
 
 def test_layers_without_normalization_are_named() -> None:

@@ -102,7 +102,7 @@ def _weight(layer: str, key: int, shape: Any, groups: Sequence[Group], positions
 def next_width(width: int, multiple: int) -> int | None:
     """The next smaller multiple; None where not even one would be left."""
     smaller = (width - 1) // multiple * multiple
-    return smaller or None
+    return smaller if smaller > 0 else None
 
 
 Rank = Callable[[Array, int, int], float]

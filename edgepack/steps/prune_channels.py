@@ -95,6 +95,7 @@ class PruneChannels(TrainingStep):
 
         before = model = rebuild(model, copy_layer)
         first = choice = self._choice(before, given)
+        first.refuse_nothing()
         _name_stuck(first.coupling, given)
         whole = first.costs(first.wish.measure, first.whole)
         for number in range(1, self.iterations + 1):
@@ -107,10 +108,10 @@ class PruneChannels(TrainingStep):
 
     def _choice(self, model: Any, given: Given) -> Choice:
         from edgepack.network.coupling import find_channels
-        from edgepack.training.channel_choice import Choice, Wish, cuttable
+        from edgepack.training.channel_choice import Choice, Wish
 
-        coupling = find_channels(model)
-        groups = cuttable(coupling, re.compile(self.skip).fullmatch, self.multiple)
+        coupling, skipped = find_channels(model), re.compile(self.skip).fullmatch
+        groups = tuple(x for x in coupling.groups if not any(map(skipped, x.layers)))
         by = "channels" if self.amount_by == "ratio" else self.amount_by
         wish = Wish(self.importance, by, self.spread, self.multiple, self.samples, self.drop)
         return Choice(model, coupling, groups, wish, given, self)
@@ -134,11 +135,11 @@ class PruneChannels(TrainingStep):
         counts = {"macs": macs, "parameters": parameters}
         costs = {word: (count(before), count(after)) for word, count in counts.items()}
         given.record("costs", {w: {"before": b, "after": a} for w, (b, a) in costs.items()})
-        widths = [
-            (x.name, *(_width(model, x.name) for model in (before, after))) for x in before.layers
-        ]
-        given.record("channels", {n: {"before": b, "after": a} for n, b, a in widths if b})
-        had, has = costs.get(self.amount_by, costs["macs"])
+        had, left = _widths(before), _widths(after)
+        given.record("channels", {n: {"before": w, "after": left[n]} for n, w in had.items()})
+        self._compare(*costs.get(self.amount_by, costs["macs"]), given)
+
+    def _compare(self, had: int, has: int, given: Given) -> None:
         gone, counted = 1 - has / max(had, 1), not self.drop and self.amount_by != "ratio"
         if has == had:
             given.remark("no channel went")
@@ -155,13 +156,12 @@ def _name_stuck(coupling: Coupling, given: Given) -> None:
         given.remark(f"keep the channels that they touch: {listed(names)}")
 
 
-def _width(model: Any, layer: str) -> int:
-    """The channels that a layer gives by a kernel; 0 where it has none."""
+def _widths(model: Any) -> dict[str, int]:
+    """The channels that each layer with a kernel gives."""
     from edgepack.network.kernels import kernels
 
-    widths = [
-        k.weight().values.shape[k.weight().channel_axis]
-        for k in kernels(model)
-        if k.layer.name == layer
-    ]
-    return int(widths[-1]) if widths else 0
+    found = {}
+    for kernel in kernels(model):
+        weight = kernel.weight()
+        found[kernel.layer.name] = int(weight.values.shape[weight.channel_axis])
+    return found

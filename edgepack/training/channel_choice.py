@@ -92,6 +92,17 @@ class Choice:
         """What the model costs by the widths of the groups."""
         return costs_of(self.model, self.coupling, self.groups)
 
+    def refuse_nothing(self) -> None:
+        """Raise a StepError where no group is wide enough to lose anything."""
+        widest, multiple = int(max(self.whole, default=0)), self.wish.multiple
+        if not next_width(widest, multiple):
+            raise StepError(
+                f"the model has no channels to cut: its widest group has {widest}, and {multiple}"
+                " stay",
+                "set prune_channels.multiple to 1 or prune_channels.skip to nothing, or leave the"
+                " step out",
+            )
+
     def gone(self, most: float) -> list[int]:
         """The channels to cut, so that the model costs about as much as it may."""
         widths = self.widths(most)
@@ -166,26 +177,3 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     """Some names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def cuttable(coupling: Coupling, skipped: Any, multiple: int) -> tuple[Group, ...]:
-    """The groups of which something can go.
-
-    Args:
-        coupling: of a model.
-        skipped: whether the layer of a name is left alone.
-        multiple: that widths are cut to.
-
-    Raises:
-        StepError: if there is none.
-    """
-    found = [group for group in coupling.groups if next_width(len(group.channels), multiple)]
-    found = [group for group in found if not any(map(skipped, group.layers))]
-    if not found:
-        widest = max((len(group.channels) for group in coupling.groups), default=0)
-        raise StepError(
-            f"the model has no channels to cut: its widest group has {widest}, and {multiple} stay",
-            "set prune_channels.multiple to 1 or prune_channels.skip to nothing, or leave the step"
-            " out",
-        )
-    return tuple(found)
