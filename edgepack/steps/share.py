@@ -28,7 +28,6 @@ class Share(TrainingStep):
         32, "of the codebook, zero included where there are zeros", unit="values", low=4, high=256
     )
     layers: str = setting(".*", "regular expression; layers whose whole name it matches are taken")
-    learning_rate: float = setting(1e-4, "of Adam", unit="step size", low=0.0, high=1.0)
 
     def check(self) -> None:
         """Refuse an expression that is none."""
