@@ -21,6 +21,7 @@ from edgepack.errors import RecipeError, StepError
 from edgepack.network.geometry import steps
 from edgepack.network.graph import copy_layer, rebuild
 from edgepack.network.kernels import kernels
+from edgepack.progress import Progress
 from edgepack.reports.sparsity import VERDICTS, render
 from edgepack.sparsity import judge
 from edgepack.step import Given
@@ -128,6 +129,25 @@ def test_masks_are_chosen_inside_the_training(trained: Any, digits: Dataset, ste
     assert {type(layer).__module__.split(".")[0] for layer in made.layers} == {"tf_keras"}
     if step.criterion != "movement":  # which needs more than an epoch to tell weights apart
         assert accuracy(made, digits) > 0.6
+
+
+@pytest.mark.training
+def test_a_killed_run_keeps_its_masks_and_scores(
+    trained_file: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    step = Prune(criterion="taylor", schedule="iterative", epochs=2, batch_size=256)
+
+    def run(**facts: Any) -> bytes:
+        keras.start(0)
+        return keras.dump(step.apply(keras.read(trained_file), given(digits, **facts)))
+
+    def kill(now: Progress) -> None:
+        if "epoch 2" in now.note:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoints=tmp_path, report=kill)
+    assert run(checkpoints=tmp_path) == run()
 
 
 @pytest.mark.training
