@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgepack import keras
 from edgepack.errors import StepError
 from edgepack.network.blocks import tensors_in
-from edgepack.network.graph import Replacement, rebuild
+from edgepack.network.graph import MakeLayer, Replacement, rebuild
 from edgepack.network.walk import calls, producer
 
 WIDTHS = ("filters", "units", "output_dim")
@@ -48,14 +48,7 @@ def narrow(model: Any, width: float, multiple: int, *, select: bool = True) -> A
         new = type(layer).from_config(config)
         return Replacement(call=lambda *args, **kwargs: new(*args, **kwargs))
 
-    errors = keras.tensorflow().errors.InvalidArgumentError
-    try:
-        made = rebuild(model, make)
-    except (ValueError, TypeError, errors) as error:
-        raise StepError(
-            f"the model cannot be made {width:g} times as wide: {_line(error)}",
-            "give a student of your own: FILE.py:function, or a model file",
-        ) from error
+    made = _rebuilt(model, make, width)
     shapes = zip(model.weights, made.weights, strict=True)
     if width < 1 and all(a.shape == b.shape for a, b in shapes):
         raise StepError(
@@ -66,6 +59,17 @@ def narrow(model: Any, width: float, multiple: int, *, select: bool = True) -> A
         pairs = zip(model.get_layer(layer.name).get_weights(), layer.weights, strict=True)
         layer.set_weights([selected(values, variable.shape) for values, variable in pairs])
     return made
+
+
+def _rebuilt(model: Any, make: MakeLayer, width: float) -> Any:
+    errors = keras.tensorflow().errors.InvalidArgumentError
+    try:
+        return rebuild(model, make)
+    except (ValueError, TypeError, errors) as error:
+        raise StepError(
+            f"the model cannot be made {width:g} times as wide: {_line(error)}",
+            "give a student of your own: FILE.py:function, or a model file",
+        ) from error
 
 
 def selected(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

@@ -128,7 +128,9 @@ class Distill(TrainingStep):
         other = given.read(self.student) if self.student and not self._code else None
         keras.start(given.seed)  # what was read may have been in the store, or not
         hand = rebuild(model, copy_layer)
-        student = rename(self._made(hand, other), hand, "student") if self._is_new else hand
+        student = hand
+        if self._is_new:
+            student = rename(other or self._made(hand, given.seed), hand, "student")
         teacher = align(rebuild(teacher, copy_layer), hand, "teacher")
         for name, trained in (("teacher", teacher), ("student", student)):
             given.record(name, {"parameters": parameters(trained)})
@@ -148,24 +150,36 @@ class Distill(TrainingStep):
                 "leave distill.student, width and depth as they are",
             )
 
-    def _made(self, hand: Any, other: Any) -> Any:
-        """The student before it is trained; ``other`` is what was read from a file."""
+    def _made(self, hand: Any, seed: int) -> Any:
+        """The student before it is trained, made by a function or from the model in hand."""
         from edgepack.network import blocks
-        from edgepack.network.bridge import to_flat
         from edgepack.network.narrowing import narrow
-        from edgepack.network.walk import inputs_of, outputs_of
-        from edgepack.userfile import load_function
 
-        if other is not None:
-            return other
         if self._code:
-            ends = [{n: s[1:] for n, s, _ in found(hand)} for found in (inputs_of, outputs_of)]
-            return to_flat(load_function(self._code, StepError)(*ends))
+            return self._call(hand, seed)
         student = blocks.shorten(hand, self.depth) if self.depth < 1 else hand
         select = self.initialization == "selected"
         if self.width == 1 and select:
             return student
         return narrow(student, self.width, self.multiple, select=select)
+
+    def _call(self, hand: Any, seed: int) -> Any:
+        """The student that the user's function makes, of either Keras."""
+        from edgepack import keras
+        from edgepack.network.bridge import to_flat
+        from edgepack.network.walk import inputs_of, outputs_of
+        from edgepack.userfile import load_function
+
+        keras.keras3().utils.clear_session()
+        keras.keras3().utils.set_random_seed(seed)
+        ends = [{n: s[1:] for n, s, _ in found(hand)} for found in (inputs_of, outputs_of)]
+        made = load_function(self._code, StepError)(*ends)
+        if not hasattr(made, "layers"):
+            raise StepError(
+                f"{self._code} gave a {type(made).__name__}, no Keras model",
+                "let it return keras.Model(inputs, outputs)",
+            )
+        return to_flat(made)
 
     def _teach(self, teacher: Any, student: Any, given: Given) -> None:
         from edgepack import keras
