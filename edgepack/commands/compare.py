@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ def command(*, as_json: bool, quiet: bool, out: Path | None, **options: Any) -> 
     each variant. What was done before is found again, so that one that was cut off goes on.
     """
     from edgepack.commands._console import progress
+    from edgepack.pipeline import build
     from edgepack.reports import tradeoff
     from edgepack.tradeoff.study import compare
 
@@ -93,7 +95,8 @@ def command(*, as_json: bool, quiet: bool, out: Path | None, **options: Any) -> 
     stopwatch = _stopwatch(options)
     study = _study(folder, options)
     with progress(quiet=quiet) as report:
-        facts = compare(study, stopwatch, report, lambda known: _write(folder, known))
+        make = partial(build, report=report)
+        facts = compare(study, make, stopwatch, report, partial(_write, folder))
     _write(folder, facts)
     text = printable_lines(f"{tradeoff.render(facts)}\n\ntables and bundles: {folder}")
     click.echo(json.dumps(facts, indent=1) if as_json else text)

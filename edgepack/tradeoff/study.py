@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import edgepack
+from edgepack.bundle import Bundle
 from edgepack.errors import EdgepackError, InputError
 from edgepack.evaluate import ERRORS
+from edgepack.plan import Plan
 from edgepack.progress import Progress, Reporter, silent
 from edgepack.recipe import read_recipe
 from edgepack.store import versions
@@ -17,7 +19,7 @@ from edgepack.target import Target, read_target
 from edgepack.tradeoff.columns import FLOAT, cost
 from edgepack.tradeoff.front import front
 from edgepack.tradeoff.timing import Stopwatch
-from edgepack.tradeoff.trial import Facts, Study, build, training_samples
+from edgepack.tradeoff.trial import Facts, Study, attempt, training_samples
 from edgepack.tradeoff.variants import Variant, choose, fits
 
 SCHEMA = 1
@@ -30,6 +32,7 @@ def unheard(facts: Facts) -> None:
 
 def compare(
     study: Study,
+    build: Callable[[Plan], Bundle],
     stopwatch: Stopwatch | None,
     report: Reporter = silent,
     tell: Callable[[Facts], None] = unheard,
@@ -41,6 +44,7 @@ def compare(
 
     Args:
         study: what is to be compared.
+        build: makes a bundle of a plan.
         stopwatch: what times them; None: nothing is timed.
         report: where progress goes.
         tell: hears all that is known, each time that more is.
@@ -51,16 +55,11 @@ def compare(
     Raises:
         EdgepackError: if model, target or data are wrong, or every variant fails.
     """
-    board = read_target(study.target)
-    variants = choose(study.techniques, study.strengths, board.recipe)
-    chosen = [v for v in variants if study.techniques or fits(read_recipe(v.recipe), board)]
-    known = Known(study, board, [row_of(variant) for variant in chosen])
-    known.device = stopwatch.device.name if stopwatch else ""
-    known.skipped = [v.name for v in variants if v not in chosen]
+    known = _begin(study, stopwatch.device.name if stopwatch else "")
     samples = training_samples(study)
-    for i, variant in enumerate(chosen):
-        report(Progress("compare", i, len(chosen), variant.name))
-        known.add(variant.name, build(study, board, variant, samples, report))
+    for i, variant in enumerate(known.variants):
+        report(Progress("compare", i, len(known.variants), variant.name))
+        known.add(variant.name, attempt(study, known.target, variant, samples, build))
         tell(known.facts())
     if not any(row["error"] is None for row in known.rows):
         raise _nothing_built(known.rows)
@@ -71,6 +70,15 @@ def compare(
     return known.facts()
 
 
+def _begin(study: Study, device: str) -> Known:
+    """What is known before anything is built: the variants, and which mean nothing here."""
+    board = read_target(study.target)
+    variants = choose(study.techniques, study.strengths, board.recipe)
+    chosen = [v for v in variants if study.techniques or fits(read_recipe(v.recipe), board)]
+    skipped = [v.name for v in variants if v not in chosen]
+    return Known(study, board, chosen, [row_of(v) for v in chosen], device, skipped)
+
+
 @dataclass
 class Known:
     """What is known so far.
@@ -78,13 +86,15 @@ class Known:
     Attributes:
         study: what is compared.
         target: what for.
-        rows: one for each variant.
+        variants: what is built.
+        rows: one for each of them.
         device: where variants are timed; empty where they are not.
         skipped: variants that mean nothing for the target.
     """
 
     study: Study
     target: Target
+    variants: list[Variant]
     rows: list[Facts]
     device: str = ""
     skipped: list[str] = field(default_factory=list)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgepack import audit, pipeline
+from edgepack import audit
 from edgepack.bundle import Bundle
 from edgepack.data.dataset import open_source
 from edgepack.errors import EdgepackError
 from edgepack.plan import Plan, make_plan
-from edgepack.progress import Reporter
 from edgepack.recipe import finish, read_recipe
 from edgepack.target import Target
 from edgepack.tradeoff.variants import Variant, applicable, lengthened
@@ -60,10 +59,12 @@ def training_samples(study: Study) -> int:
     return len(training) if training is not None else 0
 
 
-def build(study: Study, board: Target, variant: Variant, samples: int, report: Reporter) -> Facts:
+def attempt(
+    study: Study, board: Target, variant: Variant, samples: int, build: Callable[[Plan], Bundle]
+) -> Facts:
     """Build one variant; why it cannot be had, where it cannot."""
     try:
-        bundle = pipeline.build(_plan(study, board, variant, samples), report=report)
+        bundle = build(_plan(study, board, variant, samples))
     except EdgepackError as error:
         return {"error": error.message, "hint": error.hint}
     except Exception as error:  # A bug in one technique must not cost what all others give.

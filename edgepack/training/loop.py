@@ -53,7 +53,7 @@ def fit(
     Args:
         model: a tf_keras model; what is not trainable stays as it is.
         given: data, seed, checkpoints and where to report progress.
-        settings: epochs, learning rate, batch size and patience.
+        settings: how long, how fast, in which batches.
         objective: what to train on, of the first outputs; None: what `derive_loss` says.
         keep: called after each batch.
         lesson: what to learn from besides labels; None: nothing.
@@ -61,11 +61,10 @@ def fit(
         state: more variables that a killed run needs to go on, such as what ``watch`` adds up.
 
     Raises:
-        StepError: if the loss is not a finite number.
-        DataError: if there are no labelled training samples.
+        EdgepackError: if the loss is not a finite number, or nothing is there to train on.
     """
     data = batches_of(model, given, settings, objective)
-    run = _Run(model, data, given, settings, data.objective, tuple(keep), lesson, watch)
+    run = _Run(model, data, given, settings, tuple(keep), lesson, watch)
     optimizer = _optimizer(model, settings)
     variables = [*model.weights, *optimizer.variables, *state]
     history = checkpoint.restore(given.checkpoints, variables)
@@ -170,7 +169,6 @@ class _Run:
     data: Batches
     given: Given
     settings: TrainingStep
-    objective: Objective
     keep: tuple[Keep, ...]
     lesson: Lesson | None = None
     watch: Watch | None = None
@@ -203,7 +201,7 @@ class _Run:
         tf = keras.tensorflow()
         fed = inputs[0] if len(inputs) == 1 else inputs
         outputs = tf.nest.flatten(self.model(fed, training=training))
-        pairs = zip(self.objective.losses, labels, outputs, strict=False)
+        pairs = zip(self.data.objective.losses, labels, outputs, strict=False)
         parts = [loss.function()(y, output) for loss, y, output in pairs]
         told = tf.add_n(parts) if parts else tf.constant(0.0)
         told = self.lesson(fed, outputs, told) if self.lesson else told
