@@ -186,11 +186,18 @@ def count_broken(outputs: Arrays) -> dict[str, int]:
     return {name: count for name, count in broken.items() if count}
 
 
-def collapsed(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why a model counts as collapsed, or nothing."""
+def collapsed(figures: Mapping[str, Mapping[str, Any]], *, retrained: bool = False) -> str:
+    """Why a model counts as collapsed, or nothing.
+
+    Args:
+        figures: by output, what `fidelity` says.
+        retrained: whether the model was trained on, so that its outputs are others by intention.
+    """
     for name, figure in figures.items():
         if figure["constant"]:
             return f"output {name} is the same for every sample"
-        if figure["sqnr_db"] is not None and figure["sqnr_db"] < COLLAPSE_DB:
+        if retrained or figure["sqnr_db"] is None:
+            continue
+        if figure["sqnr_db"] < COLLAPSE_DB:
             return f"output {name} has an SQNR of {figure['sqnr_db']:.1f} dB"
     return ""

@@ -40,6 +40,7 @@ class Pair:
         named_final: the final flatbuffer with its layers' names.
         inputs: the model's input names in its order.
         outputs: its output names.
+        retrained: whether the model was trained on between the two.
     """
 
     baseline: Stage
@@ -48,6 +49,7 @@ class Pair:
     named_final: Stage
     inputs: Sequence[str]
     outputs: Sequence[str]
+    retrained: bool = False
 
 
 def judge(chain: Chain, pair: Pair, metric: str) -> Mapping[str, Any]:
@@ -57,6 +59,7 @@ def judge(chain: Chain, pair: Pair, metric: str) -> Mapping[str, Any]:
         final=pair.final.artifact.sha256,
         named=[pair.named_baseline.artifact.sha256, pair.named_final.artifact.sha256],
         names=[list(pair.inputs), list(pair.outputs)],
+        retrained=pair.retrained,
         data=chain.fingerprint,
         metric=metric,
         metric_file=_metric_file(metric),
@@ -83,7 +86,7 @@ def _judge(chain: Chain, pair: Pair, metric: str) -> dict[str, Any]:
     after = run_split(chain, pair.final.read(), ends, split, "evaluate final")
     _refuse_broken(before, after)
     figures = {name: evaluate.fidelity(before[name], after[name]) for name in pair.outputs}
-    why = evaluate.collapsed(figures)
+    why = evaluate.collapsed(figures, retrained=pair.retrained)
     return {
         "data": "noise" if chain.dataset.source == SOURCE else "test",
         "samples": len(split),

@@ -58,7 +58,8 @@ def build(planned: Plan, *, report: Reporter = silent, store: Store | None = Non
     pair = None
     if planned.evaluate and not first.facts["refused"]:
         bare, shipped = _baseline(chain, planned, stages[0])
-        pair = judgement.Pair(shipped, tried, bare, named, inputs, outputs)
+        trained = any("training" in step.needs() for step in planned.recipe.steps)
+        pair = judgement.Pair(shipped, tried, bare, named, inputs, outputs, trained)
     evaluation = judgement.judge(chain, pair, planned.metric) if pair else None
     facts = manifest.compose(planned, stages, pair, evaluation, vectors.facts, package.facts)
     files: dict[str, bytes | Path] = {golden.FILE: vectors.folder / golden.FILE, **package.files}

@@ -91,6 +91,8 @@ def test_a_collapse_is_named() -> None:
     assert "same for every sample" in evaluate.collapsed(constant)
     noisy = {"out": fidelity(ROWS, ROWS[::-1])}
     assert "dB" in evaluate.collapsed(noisy)
+    assert evaluate.collapsed(noisy, retrained=True) == ""  # it is another model by intention
+    assert "same for every sample" in evaluate.collapsed(constant, retrained=True)
     assert evaluate.collapsed({"out": fidelity(ROWS, ROWS)}) == ""
 
 
