@@ -11,7 +11,8 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/
 STAMP := $(VENV)/.installed
 BENCHMARKS := startup agent_overhead runtime_tool false_alarms push devices repeatability \
-	conversion_overhead c_array emotion mobilenet fashion onnx_chain sensitivity microcontrollers
+	conversion_overhead c_array emotion mobilenet fashion onnx_chain sensitivity microcontrollers \
+	compare channels sparse_speed lowrank deep_compression distill lora low_bits multiples
 # Its ONNX model needs onnx2tf 2, which starts with that version.
 BENCHMARKS += $(if $(filter 3.12,$(VERSION)),formats)
 
@@ -50,7 +51,7 @@ format: $(STAMP)  ## put the source into its format
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-benchmarks: $(STAMP)  ## measure what the README shows; about an hour, EDGEPACK_MODELS set
+benchmarks: $(STAMP)  ## measure what the README shows; many hours, EDGEPACK_MODELS set
 	@for name in $(BENCHMARKS); do \
 		echo "benchmarks/$$name.py"; $(RUN)python "benchmarks/$$name.py" || exit 1; done
 	$(RUN)python benchmarks/tables.py
