@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepack.errors import RecipeError, StepError
+from edgepack.errors import StepError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.training.adapting import Choice
@@ -40,12 +40,7 @@ class Lora(TrainingStep):
 
     def check(self) -> None:
         """Refuse an expression that is none."""
-        try:
-            re.compile(self.skip)
-        except re.error as error:
-            raise RecipeError(
-                f"lora.skip is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("lora.skip", self.skip)
 
     def apply(self, model: Any, given: Given) -> Any:
         """The same model with the updates merged into its weights.

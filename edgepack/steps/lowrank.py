@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepack.errors import RecipeError, StepError
+from edgepack.errors import StepError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.network.decomposition import Site
@@ -50,12 +50,7 @@ class Lowrank(TrainingStep):
 
     def check(self) -> None:
         """Refuse an expression that is none."""
-        try:
-            re.compile(self.skip)
-        except re.error as error:
-            raise RecipeError(
-                f"lowrank.skip is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("lowrank.skip", self.skip)
 
     def apply(self, model: Any, given: Given) -> Any:
         """The model with layers in several parts, of which the last has the layer's name.

@@ -11,7 +11,7 @@ from edgepack.errors import RecipeError, StepError
 from edgepack.step import Given, setting
 from edgepack.training import patterns
 from edgepack.training.rungs import MASK_UPDATES, Rung
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.network.kernels import Kernel
@@ -94,12 +94,7 @@ class Prune(TrainingStep):
                     f"prune.{key} is {word}, but prune.epochs is 0: nothing is trained",
                     f"set prune.epochs to 1 or more, or {instead}",
                 )
-        try:
-            re.compile(self.skip)
-        except re.error as error:
-            raise RecipeError(
-                f"prune.skip is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("prune.skip", self.skip)
 
     def check_form(self, form: str) -> None:
         """Refuse to train, or to take gradients of, what has no variables."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepack.errors import RecipeError, StepError
+from edgepack.errors import StepError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.network.kernels import Kernel
@@ -31,12 +31,7 @@ class Share(TrainingStep):
 
     def check(self) -> None:
         """Refuse an expression that is none."""
-        try:
-            re.compile(self.layers)
-        except re.error as error:
-            raise RecipeError(
-                f"share.layers is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("share.layers", self.layers)
 
     def apply(self, model: Any, given: Given) -> Any:
         """The same model with few values in all chosen layers together; zeros stay zero.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from edgepack.errors import RecipeError, StepError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,7 @@ class Tie(TrainingStep):
 
     def check(self) -> None:
         """Refuse an expression that is none, and a group of one."""
-        try:
-            re.compile(self.layers)
-        except re.error as error:
-            raise RecipeError(
-                f"tie.layers is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression("tie.layers", self.layers)
         if self.together == 1:
             raise RecipeError("tie.together is 1, which ties nothing", "set it to 0, or to 2")
 

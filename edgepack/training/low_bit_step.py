@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepack.errors import RecipeError, StepError
+from edgepack.errors import StepError
 from edgepack.step import Given, setting
-from edgepack.training.training_step import TrainingStep
+from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
     from edgepack.network.kernels import Kernel
@@ -35,13 +34,7 @@ class LowBitStep(TrainingStep):
 
     def check(self) -> None:
         """Refuse an expression that is none."""
-        name = f"{self.step_name()}.layers"
-        try:
-            re.compile(self.layers)
-        except re.error as error:
-            raise RecipeError(
-                f"{name} is no regular expression: {error}", "such as conv.*"
-            ) from error
+        check_expression(f"{self.step_name()}.layers", self.layers)
 
     def parametrization(self, kernel: Kernel) -> Parametrization:
         """How the weights of few bits follow from a kernel."""
