@@ -25,7 +25,7 @@ CHECKOUT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LIBRARIES = (
     *("boards", "data", "exchange", "measuring", "micro", "network", "ssh", "tflite", "thawing"),
-    *("tradeoff", "training"),
+    *("surgery", "tradeoff", "training"),
 )
 FOLDERS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
 KINDS = [folder for folder in FOLDERS if folder not in LIBRARIES]

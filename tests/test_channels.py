@@ -13,14 +13,14 @@ from samples import accuracy, given, noise_for, read_model
 from edgepack import keras
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
-from edgepack.network.channel_budget import cheaply, costs_of, evenly, narrow, next_width
-from edgepack.network.channel_surgery import cut
-from edgepack.network.channels import Ties
-from edgepack.network.coupling import Coupling, find_channels
 from edgepack.network.graph import copy_layer, rebuild
 from edgepack.network.kernels import macs, parameters
 from edgepack.network.lowering import lower, trace
 from edgepack.steps.prune_channels import PruneChannels
+from edgepack.surgery.channel_budget import cheaply, costs_of, evenly, narrow, next_width
+from edgepack.surgery.channels import Ties
+from edgepack.surgery.coupling import Coupling, find_channels
+from edgepack.surgery.cutting import cut
 from edgepack.tflite.flatbuffer import read_graph
 from edgepack.training.channel_scan import Trial, damage, least, narrowest
 from edgepack.training.channel_scores import scores

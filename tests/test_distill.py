@@ -14,15 +14,15 @@ from tiny import CommandLine
 from edgepack import keras
 from edgepack.data.dataset import Dataset
 from edgepack.errors import ModelError, RecipeError, StepError
-from edgepack.network.blocks import droppable, shorten
 from edgepack.network.bridge import to_flat
 from edgepack.network.ends import align, rename
 from edgepack.network.kernels import kernels, parameters
-from edgepack.network.narrowing import narrow, scaled, selected
 from edgepack.recipe import make_recipe
 from edgepack.step import KNOWN
 from edgepack.steps.distill import Distill
 from edgepack.steps.prune import Prune
+from edgepack.surgery.blocks import droppable, shorten
+from edgepack.surgery.narrowing import narrow, scaled, selected
 from edgepack.target import read_target
 from edgepack.training import distillation
 from edgepack.training.distillation import binary_distance, categorical_distance

@@ -12,9 +12,9 @@ from samples import accuracy, given, noise_for
 from edgepack import keras
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
-from edgepack.network.blocks import droppable
 from edgepack.network.kernels import macs
 from edgepack.steps.drop_layers import DropLayers
+from edgepack.surgery.blocks import droppable
 from edgepack.training.block_scores import changes
 
 

@@ -12,8 +12,13 @@ from samples import accuracy, given, noise_for
 from edgepack import keras
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
-from edgepack.network.decomposition import decompose, find_sites
-from edgepack.network.factorization import (
+from edgepack.network.kernels import macs, parameters
+from edgepack.recipe import make_recipe
+from edgepack.step import KNOWN
+from edgepack.steps.convert import Convert
+from edgepack.steps.lowrank import Lowrank
+from edgepack.surgery.decomposition import decompose, find_sites
+from edgepack.surgery.factorization import (
     error,
     factorize,
     full_ranks,
@@ -24,12 +29,7 @@ from edgepack.network.factorization import (
     tucker_energy,
     tucker_shapes,
 )
-from edgepack.network.kernels import macs, parameters
-from edgepack.network.ranks import Choice, Menu, Use, by_energy, by_macs, by_parameters, make_menu
-from edgepack.recipe import make_recipe
-from edgepack.step import KNOWN
-from edgepack.steps.convert import Convert
-from edgepack.steps.lowrank import Lowrank
+from edgepack.surgery.ranks import Choice, Menu, Use, by_energy, by_macs, by_parameters, make_menu
 from edgepack.target import read_target
 from edgepack.tflite import counting
 from edgepack.tflite.flatbuffer import read_graph

@@ -12,13 +12,13 @@ from edgepack import audit, keras
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
 from edgepack.network.kernels import kernels, parameters
-from edgepack.network.tying import equal_layers, tie
 from edgepack.steps.convert import Convert
 from edgepack.steps.fold import Fold
 from edgepack.steps.qat import Qat
 from edgepack.steps.share import Share
 from edgepack.steps.strip import Strip
 from edgepack.steps.tie import Tie
+from edgepack.surgery.tying import equal_layers, tie
 from edgepack.training.codebooks import codebooks
 
 ONCE = {"epochs": 0}

@@ -18,7 +18,6 @@ from edgepack import keras
 from edgepack.audit import audit
 from edgepack.data.dataset import Dataset
 from edgepack.errors import RecipeError, StepError
-from edgepack.network.geometry import steps
 from edgepack.network.graph import copy_layer, rebuild
 from edgepack.network.kernels import kernels
 from edgepack.progress import Progress
@@ -28,6 +27,7 @@ from edgepack.step import Given
 from edgepack.steps.convert import Convert
 from edgepack.steps.prune import Prune
 from edgepack.steps.unblock import Unblock
+from edgepack.surgery.geometry import steps
 from edgepack.target import read_target
 from edgepack.tflite import sparse_coding
 from edgepack.tflite.flatbuffer import read_graph, weights

@@ -152,8 +152,8 @@ class Distill(TrainingStep):
 
     def _made(self, hand: Any, seed: int) -> Any:
         """The student before it is trained, made by a function or from the model in hand."""
-        from edgepack.network import blocks
-        from edgepack.network.narrowing import narrow
+        from edgepack.surgery import blocks
+        from edgepack.surgery.narrowing import narrow
 
         if self._code:
             return self._call(hand, seed)

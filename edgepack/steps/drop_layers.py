@@ -13,7 +13,7 @@ from edgepack.training.training_step import TrainingStep, check_expression
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgepack.network.blocks import Block
+    from edgepack.surgery.blocks import Block
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class DropLayers(TrainingStep):
         Raises:
             StepError: if it has no block that can be left out.
         """
-        from edgepack.network.blocks import drop
         from edgepack.network.graph import copy_layer, rebuild
+        from edgepack.surgery.blocks import drop
 
         model = rebuild(model, copy_layer)
         dropped = []
@@ -85,7 +85,7 @@ class DropLayers(TrainingStep):
         return max(1, round(self.ratio * found)) if self.ratio else self.count
 
     def _blocks(self, model: Any) -> list[Block]:
-        from edgepack.network.blocks import droppable
+        from edgepack.surgery.blocks import droppable
 
         skipped = re.compile(self.skip).fullmatch
         return [block for block in droppable(model) if not any(map(skipped, block.layers))]

@@ -69,7 +69,7 @@ class Lora(TrainingStep):
 
     def _choice(self, model: Any, given: Given) -> Choice:
         from edgepack.network.kernels import kernels
-        from edgepack.network.narrowing import last_layers
+        from edgepack.surgery.narrowing import last_layers
         from edgepack.training import adapting
         from edgepack.training.properties import measure
 

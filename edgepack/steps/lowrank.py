@@ -12,9 +12,9 @@ from edgepack.step import Given, setting
 from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
-    from edgepack.network.decomposition import Site
-    from edgepack.network.factorization import Array
-    from edgepack.network.ranks import Choice, Menu
+    from edgepack.surgery.decomposition import Site
+    from edgepack.surgery.factorization import Array
+    from edgepack.surgery.ranks import Choice, Menu
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Lowrank(TrainingStep):
         Raises:
             StepError: if no layer gets smaller, or the budget cannot be met.
         """
-        from edgepack.network.decomposition import decompose, find_sites
         from edgepack.network.graph import copy_layer, rebuild
+        from edgepack.surgery.decomposition import decompose, find_sites
 
         flat = rebuild(model, copy_layer)
         sites, others = find_sites(flat)
@@ -71,8 +71,8 @@ class Lowrank(TrainingStep):
         return made
 
     def _decide(self, model: Any, sites: Sequence[Site]) -> list[_Fate]:
-        from edgepack.network.factorization import factorize
-        from edgepack.network.ranks import KINDS, make_menu
+        from edgepack.surgery.factorization import factorize
+        from edgepack.surgery.ranks import KINDS, make_menu
 
         kinds = KINDS if self.convolution == "best" else (self.convolution,)
         menus = [make_menu(site.kernel, site.uses, kinds, self.multiple) for site in sites]
@@ -85,7 +85,7 @@ class Lowrank(TrainingStep):
     def _choose(self, model: Any, menus: Sequence[Menu]) -> list[Choice]:
         """What becomes of each layer."""
         from edgepack.network.kernels import macs
-        from edgepack.network.ranks import by_energy, by_macs, by_parameters
+        from edgepack.surgery.ranks import by_energy, by_macs, by_parameters
 
         if self.rank_by == "macs":
             whole = macs(model)
@@ -142,7 +142,7 @@ class _Fate:
 
     def facts(self) -> dict[str, Any]:
         """Plain data for the manifest."""
-        from edgepack.network.factorization import error, full_ranks
+        from edgepack.surgery.factorization import error, full_ranks
 
         kernel, choice = self.site.kernel, self.choice
         return {

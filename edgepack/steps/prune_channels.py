@@ -11,7 +11,7 @@ from edgepack.step import Given, setting
 from edgepack.training.training_step import TrainingStep, check_expression
 
 if TYPE_CHECKING:
-    from edgepack.network.coupling import Coupling
+    from edgepack.surgery.coupling import Coupling
     from edgepack.training.channel_choice import Choice
 
 NEAR = 0.02
@@ -90,8 +90,8 @@ class PruneChannels(TrainingStep):
         Raises:
             StepError: if it has no channels that can go.
         """
-        from edgepack.network.channel_surgery import cut
         from edgepack.network.graph import copy_layer, rebuild
+        from edgepack.surgery.cutting import cut
 
         before = model = rebuild(model, copy_layer)
         first = choice = self._choice(before, given)
@@ -107,7 +107,7 @@ class PruneChannels(TrainingStep):
         return model
 
     def _choice(self, model: Any, given: Given) -> Choice:
-        from edgepack.network.coupling import find_channels
+        from edgepack.surgery.coupling import find_channels
         from edgepack.training.channel_choice import Choice, Wish
 
         coupling, skipped = find_channels(model), re.compile(self.skip).fullmatch

@@ -76,7 +76,7 @@ class Share(TrainingStep):
         """Whether a kernel is chosen and has more values than the codebook; depthwise ones lose."""
         import numpy as np
 
-        from edgepack.network.tying import KINDS
+        from edgepack.surgery.tying import KINDS
 
         enough = np.count_nonzero(kernel.variable.numpy()) > self.values
         treated = type(kernel.layer).__name__ in KINDS and kernel.word != "depthwise_kernel"

@@ -45,7 +45,7 @@ class Tie(TrainingStep):
         """
         from edgepack.network.graph import copy_layer, rebuild
         from edgepack.network.kernels import kernels, parameters
-        from edgepack.network.tying import equal_layers, tie
+        from edgepack.surgery.tying import equal_layers, tie
         from edgepack.training.keeping import keepers
         from edgepack.training.loop import fit
 

@@ -27,7 +27,7 @@ class Unblock(Step):
             StepError: if nothing that blocks can be rewritten, or the outputs differ.
         """
         from edgepack.network.graph import copy_layer, rebuild
-        from edgepack.network.unblocking import unblock
+        from edgepack.surgery.unblocking import unblock
 
         made, remarks = unblock(rebuild(model, copy_layer), given.seed)
         for remark in remarks:

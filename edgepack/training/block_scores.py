@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgepack import keras
-from edgepack.network.blocks import Block, drop, tensors_in
 from edgepack.network.walk import calls
+from edgepack.surgery.blocks import Block, drop, tensors_in
 from edgepack.training.objective import Objective
 from edgepack.training.trials import Samples, loss_of
 

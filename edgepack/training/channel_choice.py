@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgepack.errors import StepError
-from edgepack.network.channel_budget import (
+from edgepack.step import Given
+from edgepack.surgery.channel_budget import (
     Costs,
     Rank,
     cheaply,
@@ -19,9 +20,8 @@ from edgepack.network.channel_budget import (
     narrow,
     next_width,
 )
-from edgepack.network.channels import Array
-from edgepack.network.coupling import Coupling, Group
-from edgepack.step import Given
+from edgepack.surgery.channels import Array
+from edgepack.surgery.coupling import Coupling, Group
 from edgepack.training.channel_scan import Trial, damage, least, narrowest, scan
 from edgepack.training.channel_scores import scores
 from edgepack.training.loop import batches_of
@@ -42,7 +42,7 @@ class Wish:
 
     Attributes:
         importance: one of `edgepack.training.channel_scores.scores`.
-        amount_by: one of `edgepack.network.channel_budget.MEASURES`, or ``scan``.
+        amount_by: one of `edgepack.surgery.channel_budget.MEASURES`, or ``scan``.
         spread: ``uniform`` or ``importance``.
         multiple: that widths are cut to.
         samples: to measure importance on.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.network.channel_surgery import cut
-from edgepack.network.channels import Array
-from edgepack.network.coupling import Coupling, Group
+from edgepack.surgery.channels import Array
+from edgepack.surgery.coupling import Coupling, Group
+from edgepack.surgery.cutting import cut
 
 SHARES = (0.25, 0.5, 0.75)
 """Of a group's channels that are tried without."""

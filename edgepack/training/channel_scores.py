@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.network.channels import Array
-from edgepack.network.coupling import Coupling, Group
+from edgepack.surgery.channels import Array
+from edgepack.surgery.coupling import Coupling, Group
 from edgepack.training.objective import Objective
 from edgepack.training.trials import Samples, supervised
 

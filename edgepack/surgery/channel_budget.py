@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.network.channels import Array
-from edgepack.network.coupling import Coupling, Group
 from edgepack.network.kernels import KERNELS, call_macs
+from edgepack.surgery.channels import Array
+from edgepack.surgery.coupling import Coupling, Group
 
 MEASURES = ("channels", "macs", "parameters")
 """What a budget may count."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.network.factorization import Array, owners
 from edgepack.network.graph import Replacement, copy_layer, rebuild
 from edgepack.network.kernels import kernels
-from edgepack.network.ranks import Use
+from edgepack.surgery.factorization import Array, owners
+from edgepack.surgery.ranks import Use
 
 CLASSES = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 """Layers of Keras that can be taken apart; a class of the user's own may compute something else."""

@@ -17,9 +17,9 @@ import numpy as np
 
 from edgepack import keras
 from edgepack.errors import StepError
-from edgepack.network.geometry import Steps, steps
 from edgepack.network.graph import Replacement, copy_layer, rebuild
 from edgepack.network.sameness import refuse_change
+from edgepack.surgery.geometry import Steps, steps
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 

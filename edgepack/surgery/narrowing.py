@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edgepack import keras
 from edgepack.errors import StepError
-from edgepack.network.blocks import tensors_in
 from edgepack.network.graph import MakeLayer, Replacement, rebuild
 from edgepack.network.walk import calls, producer
+from edgepack.surgery.blocks import tensors_in
 
 WIDTHS = ("filters", "units", "output_dim")
 """What layers call the number of their output channels."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.network.channels import (
+from edgepack.surgery.channels import (
     Array,
     Call,
     Flow,

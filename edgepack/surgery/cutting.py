@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.network.channels import Array, Place
-from edgepack.network.coupling import Coupling
 from edgepack.network.graph import Replacement, rebuild
+from edgepack.surgery.channels import Array, Place
+from edgepack.surgery.coupling import Coupling
 
 
 def cut(model: Any, coupling: Coupling, gone: Collection[int]) -> Any:

@@ -8,7 +8,7 @@ from itertools import pairwise, product
 from math import ceil, prod
 
 from edgepack.errors import StepError
-from edgepack.network.factorization import (
+from edgepack.surgery.factorization import (
     Array,
     Shape,
     owners,

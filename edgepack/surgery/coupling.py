@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgepack import keras
-from edgepack.network.channel_functions import function_rule
-from edgepack.network.channel_rules import rule_of
-from edgepack.network.channels import (
+from edgepack.network.walk import calls
+from edgepack.surgery.channel_functions import function_rule
+from edgepack.surgery.channel_rules import rule_of
+from edgepack.surgery.channels import (
     FIXED,
     Array,
     Call,
@@ -22,7 +23,6 @@ from edgepack.network.channels import (
     UnclearError,
     fixed,
 )
-from edgepack.network.walk import calls
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.network.channel_rules import BY_VALUE, joined, reshape, tied
-from edgepack.network.channels import Call, Flow, Rule, UnclearError, channels_at
+from edgepack.surgery.channel_rules import BY_VALUE, joined, reshape, tied
+from edgepack.surgery.channels import Call, Flow, Rule, UnclearError, channels_at
 
 UNARY = BY_VALUE | {
     *("abs", "cast", "ceil", "clip_by_value", "cos", "exp", "expm1", "floor", "identity", "log"),

@@ -1,0 +1,1 @@
+"""Makes one tf_keras model of another: narrower, shorter, factorized, tied, without obstacles."""
