@@ -252,7 +252,7 @@ def test_what_was_compared_is_found_again(
     after = json.loads((compared / "compare.json").read_text())
     old = {row["name"]: row["timing"] for row in before["variants"]}
     assert all(row["timing"] == old[row["name"]] for row in after["variants"])
-    assert "S, L: on the Pareto front" in ran.out
+    assert "S, T, L: on the Pareto front" in ran.out
 
 
 def test_nonsense_is_refused_before_anything_slow(

@@ -104,7 +104,7 @@ def probe(chromium: str, text: str, folder: Path, *options: str) -> dict[str, An
 def test_the_page_reads_well_and_sorts(chromium: str, text: str, tmp_path: Path) -> None:
     found = probe(chromium, text, tmp_path)
     assert found["rows"] == 4
-    assert found["plots"] == 8  # four models in two plots
+    assert found["plots"] == 12  # four models in three plots
     assert found["before"] == ["0", "1", "2", "3"]
     assert found["up"] == ["2", "1", "3", "0"]
     assert found["down"] == ["0", "3", "1", "2"]

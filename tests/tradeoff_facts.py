@@ -69,6 +69,6 @@ def facts(*rows: dict[str, Any], **others: Any) -> dict[str, Any]:
         "metric": {"name": "accuracy", "less_is_better": False},
         "baseline": {"path": "baseline.tflite", **whole, "value": 0.95, "interval": (0.9, 0.98)},
         "variants": list(rows),
-        "fronts": {"size": [rows[0]["name"]] if rows else [], "latency": []},
+        "fronts": {"size": [rows[0]["name"]] if rows else [], "transfer": [], "latency": []},
         **others,
     }

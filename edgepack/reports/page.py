@@ -18,7 +18,11 @@ Facts = Mapping[str, Any]
 
 HERE = Path(__file__).parent
 
-AXES = {"size": "bytes of the deployed model", "latency": "time, of the float model's"}
+AXES = {
+    "size": "bytes of the deployed model",
+    "transfer": "bytes packed for transfer (zlib)",
+    "latency": "time, of the float model's",
+}
 
 
 def page(facts: Facts, title: str, notes: list[str]) -> str:

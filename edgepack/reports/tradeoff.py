@@ -12,7 +12,7 @@ from edgepack.tradeoff.columns import Column, columns, fronts, numbered
 
 Facts = Mapping[str, Any]
 
-MARKS = {"size": "S", "latency": "L"}
+MARKS = {"size": "S", "transfer": "T", "latency": "L"}
 """Of what no other variant is both cheaper and better than."""
 
 
@@ -67,8 +67,8 @@ def _cells(number: int, row: Facts, facts: Facts, found: Sequence[Column]) -> li
 def legend(facts: Facts) -> list[str]:
     """How to read the table."""
     told = [
-        "S, L: on the Pareto front of size, of latency: nothing else is both cheaper and better;"
-        " smaller and faster are against the float model"
+        "S, T, L: on the Pareto front of size, of size packed for transfer, of latency: nothing else"
+        " is both cheaper and better; smaller and faster are against the float model"
     ]
     if any(
         (row["timing"] or {}).get("verdict") not in (None, "valid") for row in facts["variants"]

@@ -10,6 +10,10 @@ Facts = Mapping[str, Any]
 
 NOTHING = "-"
 
+BYTES = {"size": "size_bytes", "transfer": "zlib_bytes"}
+COSTS = (*BYTES, "latency")
+"""What is paid for quality: bytes, bytes packed, and time as a ratio to the float model's."""
+
 FLOAT = "float32"
 """What the float model is called among the variants."""
 
@@ -151,15 +155,15 @@ def _raw_faster(row: Facts, facts: Facts) -> float | None:  # noqa: ARG001
 
 
 def cost(row: Facts, word: str, *, own: bool = False) -> float | None:
-    """Bytes for ``size``; for ``latency`` the ratio to the float model's; None if not known.
+    """What is paid, one of `COSTS`; None if not known.
 
     Args:
         row: of a variant, or the float model's facts.
         word: the cost.
         own: whether it is the float model's.
     """
-    if word == "size":
-        return row.get("size_bytes")
+    if word in BYTES:
+        return row.get(BYTES[word])
     if own:
         return 1.0
     ratio = (row.get("timing") or {}).get("ratio")

@@ -16,7 +16,7 @@ from edgepack.progress import Progress, Reporter, silent
 from edgepack.recipe import read_recipe
 from edgepack.store import versions
 from edgepack.target import Target, read_target
-from edgepack.tradeoff.columns import FLOAT, cost
+from edgepack.tradeoff.columns import COSTS, FLOAT, cost
 from edgepack.tradeoff.front import front
 from edgepack.tradeoff.timing import Stopwatch
 from edgepack.tradeoff.trial import Facts, Study, attempt, training_samples
@@ -141,7 +141,7 @@ class Known:
             "updates": self.study.updates,
             "baseline": first.get("baseline"),
             "variants": [_shown(row) for row in self.rows],
-            "fronts": {word: _front(self.done, word, less=less) for word in ("size", "latency")},
+            "fronts": {word: _front(self.done, word, less=less) for word in COSTS},
             "skipped": self.skipped,
         }
 
