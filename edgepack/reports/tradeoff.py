@@ -67,8 +67,8 @@ def _cells(number: int, row: Facts, facts: Facts, found: Sequence[Column]) -> li
 def legend(facts: Facts) -> list[str]:
     """How to read the table."""
     told = [
-        "S, T, L: on the Pareto front of size, of size packed for transfer, of latency: nothing else"
-        " is both cheaper and better; smaller and faster are against the float model"
+        "S, T, L: on the Pareto front of size, of size packed for transfer, of latency: nothing"
+        " else is both cheaper and better; smaller and faster are against the float model"
     ]
     if any(
         (row["timing"] or {}).get("verdict") not in (None, "valid") for row in facts["variants"]
