@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgepack.commands._model_options import model_options
+from edgepack.commands._timing_options import timing_options
 from edgepack.errors import InputError
 from edgepack.table import printable_lines
 
@@ -50,21 +51,7 @@ OWN = ("compare.json", "compare.md", "compare.csv", "compare.html")
 @click.option("--metric", default="", help="accuracy, top5, mae, mse, or FILE.py:function.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="To time.")
-@click.option(
-    "--seconds",
-    default=0.5,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="Shortest time of timed runs in each process.",
-)
-@click.option(
-    "--processes",
-    default=3,
-    show_default=True,
-    type=click.IntRange(2),
-    help="Processes that time each model.",
-)
-@click.option("--accept-new-host-key", is_flag=True, help="Take an unknown host key down as known.")
+@timing_options(seconds=0.5)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

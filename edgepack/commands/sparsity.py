@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgepack.commands._model_options import model_options
+from edgepack.commands._timing_options import timing_options
 from edgepack.table import printable_lines
 
 if TYPE_CHECKING:
@@ -32,21 +33,7 @@ if TYPE_CHECKING:
     help="A folder of wheels to bring a runtime from, instead of the package index.",
 )
 @click.option("--runs", default=50, show_default=True, type=click.IntRange(1), help="Timed runs.")
-@click.option(
-    "--seconds",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="Shortest time of timed runs in each process.",
-)
-@click.option(
-    "--processes",
-    default=3,
-    show_default=True,
-    type=click.IntRange(2),
-    help="Processes to time for each encoding, in turns.",
-)
-@click.option("--accept-new-host-key", is_flag=True, help="Take an unknown host key down as known.")
+@timing_options(seconds=1.0)
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
